@@ -1,0 +1,78 @@
+"""Makes the committed state from a run: notebooks with outputs, reference, tables. Nothing else makes it."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from cifar_utils import runs
+from cifar_utils.course import execute, fingerprint, outputs, tables
+from cifar_utils.course.chapters import BUILT_IN_PROFILE
+from cifar_utils.course.project import CourseError
+
+_KEPT = ("versions", "device", "threads", "precision", "system", "commit", "profile")
+
+
+def refresh(root: Path, plan: execute.Plan) -> list[Path]:
+    """Write notebooks/*.ipynb (quick only), notebooks/reference/<profile>, README's table and book/_generated.
+
+    Returns the files that changed. The run must be complete and current. Everything is prepared and checked first;
+    raises CourseError, and replaces nothing, where an output holds an error, text on stderr, a path of this machine, or
+    a figure without alternative text.
+    """
+    unfinished = execute.pending(plan)
+    if unfinished:
+        raise CourseError(f"Not current: {', '.join(unfinished)}. First: cifar-course run --profile {plan.profile}")
+    files: dict[Path, str] = {}
+    if plan.profile == BUILT_IN_PROFILE:
+        problems = []
+        for chapter in plan.chapters:
+            notebook = outputs.read(plan.folder / f"{chapter.name}.ipynb")
+            problems += [f"{chapter.name}, {problem}" for problem in outputs.clean(notebook, root)]
+            files[chapter.path] = outputs.text_of(notebook)
+        if problems:
+            raise CourseError("These outputs cannot be committed:\n  " + "\n  ".join(problems))
+    reference = root / "notebooks" / "reference" / plan.profile
+    for chapter in plan.chapters:
+        for name in ("metrics.json", "claims.json"):
+            source = plan.folder / chapter.name / name
+            if source.is_file():
+                files[reference / chapter.name / name] = source.read_text(encoding="utf-8")
+    written = [path for path, text in files.items() if _replace(path, text)]
+    written += [runs.write_json(reference / "summary.json", _summary(plan))]
+    for stale in reference.glob("[0-9][0-9]_*"):
+        if stale.name not in {chapter.name for chapter in plan.chapters}:
+            shutil.rmtree(stale)
+    return written + write_tables(root, plan)
+
+
+def write_tables(root: Path, plan: execute.Plan) -> list[Path]:
+    """README's table and book/_generated, from the quick reference (and the full one's times)."""
+    reference = root / "notebooks" / "reference" / BUILT_IN_PROFILE
+    files = {
+        root / "book" / "_generated" / name: text
+        for name, text in tables.generated(root, reference, BUILT_IN_PROFILE, plan.chapters).items()
+    }
+    readme = root / "README.md"
+    if readme.is_file():
+        table = tables.chapter_table(root, reference, plan.chapters, prefix="notebooks/")
+        files[readme] = tables.into_readme(readme.read_text(encoding="utf-8"), table)
+    return [path for path, text in files.items() if _replace(path, text)]
+
+
+def _replace(path: Path, text: str) -> bool:
+    """Write a file whole, unless it holds that text already."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    runs.write_whole(path, text)
+    return True
+
+
+def _summary(plan: execute.Plan) -> dict[str, Any]:
+    """The run's summary as the reference keeps it: fingerprints as one number, and no times of day."""
+    summary = execute.read_summary(plan.folder)
+    chapters = {}
+    for chapter in plan.chapters:
+        entry = {key: value for key, value in summary["chapters"][chapter.name].items() if key != "finished"}
+        chapters[chapter.name] = {**entry, "fingerprint": fingerprint.short(entry["fingerprint"])}
+    kept = {key: summary[key] for key in _KEPT if key in summary}
+    return {**kept, "chapters": chapters}

@@ -1,0 +1,103 @@
+"""Metrics of a trained classifier: model and split come in, numbers and tables go out."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics.functional import classification
+
+from cifar_utils.batches import STANDARD, Batches, Normalisation
+from cifar_utils.data import CLASS_NAMES, Examples
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a classifier says of a split: logits (N, 10) float32 beside the labels (N,) int64."""
+
+    logits: Tensor
+    labels: Tensor
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Softmax of the logits, (N, 10) float32."""
+        return self.logits.softmax(1)
+
+    @property
+    def classes(self) -> Tensor:
+        """The most probable class, (N,) int64."""
+        return self.logits.argmax(1)
+
+    @property
+    def confidence(self) -> Tensor:
+        """The probability of the most probable class, (N,) float32."""
+        return self.probabilities.amax(1)
+
+    @property
+    def correct(self) -> Tensor:
+        """Whether the most probable class is the label, (N,) bool."""
+        return self.classes == self.labels
+
+
+@dataclass(frozen=True)
+class ClassificationReport:
+    """Metrics of one split; `metrics` are averages over the classes (macro), except accuracy, loss and ece."""
+
+    metrics: dict[str, float]
+    per_class: pd.DataFrame = field(repr=False)  # index class; precision, recall, f1, specificity, support
+    confusion: np.ndarray = field(repr=False)  # (10, 10) int64: rows true, columns predicted
+
+
+def predict(model: nn.Module, split: Batches | Examples, *, normalisation: Normalisation = STANDARD) -> Predictions:
+    """Apply a model in evaluation mode and float32 to a split, in the split's own order, without augmentation.
+
+    Args:
+        split: examples, or batches, whose examples and normalisation are then used.
+
+    Raises:
+        ValueError: the model does not give ten logits an image.
+    """
+    if isinstance(split, Batches):
+        normalisation, examples = split.normalisation, split.examples
+    else:
+        examples = split
+    device = next(model.parameters()).device
+    batches = Batches(examples, batch_size=250, normalisation=normalisation, device=device)
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        logits = torch.cat([model(inputs).float().cpu() for inputs, _ in batches])
+    model.train(training)
+    if logits.shape != (len(examples), len(CLASS_NAMES)):
+        raise ValueError(f"a classifier gives {len(CLASS_NAMES)} logits an image; this model gave {tuple(logits.shape)}"
+                         f" for {len(examples)} images")
+    return Predictions(logits.clone(), examples.labels)
+
+
+def report(predictions: Predictions) -> ClassificationReport:
+    """Give loss (nats), accuracy, balanced accuracy, precision, recall, F1, specificity and calibration error.
+
+    Precision, recall, F1 and specificity are unweighted means over the classes (macro). A class that was never
+    predicted has precision 0. `ece` is the expected calibration error with 15 bins (Guo et al. 2017).
+    """
+    logits, labels = predictions.logits, predictions.labels
+    classes, count = predictions.classes, len(CLASS_NAMES)
+    table = pd.DataFrame({
+        "precision": classification.multiclass_precision(classes, labels, count, average="none"),
+        "recall": classification.multiclass_recall(classes, labels, count, average="none"),
+        "f1": classification.multiclass_f1_score(classes, labels, count, average="none"),
+        "specificity": classification.multiclass_specificity(classes, labels, count, average="none"),
+        "support": torch.bincount(labels, minlength=count),
+    }, index=pd.Index(CLASS_NAMES, name="class"))
+    present = table[table["support"] > 0]  # a class without examples has no recall
+    metrics = {
+        "loss": functional.cross_entropy(logits, labels).item(),
+        "accuracy": predictions.correct.double().mean().item(),
+        "balanced_accuracy": float(present["recall"].mean()),
+        **{name: float(table[name].mean()) for name in ("precision", "recall", "f1", "specificity")},
+        "ece": classification.multiclass_calibration_error(predictions.probabilities, labels, count, n_bins=15).item(),
+    }
+    confusion = classification.multiclass_confusion_matrix(classes, labels, count).numpy()
+    return ClassificationReport(metrics, table, confusion)

@@ -1,0 +1,151 @@
+"""Every network of the course: small, plain, with the shape of the data beside each step.
+
+A constructor stores its arguments under their own names, so that a checkpoint can build the model again.
+"""
+
+import inspect
+import itertools
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+
+class Linear(nn.Module):
+    """Softmax regression: one linear layer from the 3,072 pixel values to 10 logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classify = nn.Linear(3 * 32 * 32, 10)
+
+    def forward(self, inputs: Tensor) -> Tensor:  # (N, 3, 32, 32)
+        return self.classify(inputs.flatten(1))  # (N, 3072) -> (N, 10)
+
+
+class MLP(nn.Module):
+    """Dense layers with ReLU. `hidden=(256,)` is the baseline of TDSE-03, the default that of Exercise 5."""
+
+    def __init__(self, hidden: tuple[int, ...] = (512, 256, 128), dropout: float = 0.0) -> None:
+        super().__init__()
+        self.hidden, self.dropout = tuple(hidden), dropout
+        widths = (3 * 32 * 32, *self.hidden)
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise(widths):
+            layers += [nn.Linear(before, after), nn.ReLU()]
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+        self.features = nn.Sequential(*layers)
+        self.classify = nn.Linear(widths[-1], 10)
+
+    def forward(self, inputs: Tensor) -> Tensor:  # (N, 3, 32, 32)
+        features = self.features(inputs.flatten(1))  # (N, 3072) -> (N, hidden[-1])
+        return self.classify(features)  # (N, 10)
+
+
+class CNN(nn.Module):
+    """Blocks of convolution, 2×2 pooling and ReLU, then dense layers. The default is the network of TDSE-03.
+
+    `pool` halves height and width after each convolution by the maximum, the average, or a stride of the convolution
+    itself; "none" keeps them, so that only the dense layers see the whole image at once.
+    """
+
+    def __init__(self, channels: tuple[int, ...] = (32, 64), kernel_size: int = 3, dense: tuple[int, ...] = (128,),
+                 dropout: float = 0.0, pool: str = "max") -> None:
+        super().__init__()
+        if pool not in ("max", "average", "stride", "none"):
+            raise ValueError(f'pool must be "max", "average", "stride" or "none", got {pool!r}')
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, so that the padding keeps the image's size; got {kernel_size}")
+        self.channels, self.kernel_size, self.dense = tuple(channels), kernel_size, tuple(dense)
+        self.dropout, self.pool = dropout, pool
+        blocks: list[nn.Module] = []
+        size = 32
+        for before, after in zip((3, *self.channels[:-1]), self.channels):
+            stride = 2 if pool == "stride" else 1
+            blocks.append(nn.Conv2d(before, after, kernel_size, stride, padding=kernel_size // 2))
+            # ReLU never changes which of four values is the largest: after the pooling it has a quarter of the work.
+            blocks += [nn.MaxPool2d(2), nn.ReLU()] if pool == "max" else [nn.ReLU()]
+            if pool == "average":
+                blocks.append(nn.AvgPool2d(2))
+            size = size if pool == "none" else size // 2
+        self.features = nn.Sequential(*blocks)
+        widths = (self.channels[-1] * size * size, *self.dense)
+        layers: list[nn.Module] = []
+        for inputs, outputs in itertools.pairwise(widths):
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        self.dense_layers = nn.Sequential(*layers)
+        self.classify = nn.Linear(widths[-1], 10)
+
+    def forward(self, inputs: Tensor) -> Tensor:  # (N, 3, 32, 32)
+        maps = self.features(inputs)  # (N, 32, 16, 16) -> (N, 64, 8, 8)
+        rows = maps.permute(0, 2, 3, 1).flatten(1)  # (N, 4096), place by place: as channels_last maps lie in memory
+        features = self.dense_layers(rows)  # (N, 128)
+        return self.classify(features)  # (N, 10)
+
+
+ARCHITECTURES: dict[str, type[nn.Module]] = {model.__name__: model for model in (Linear, MLP, CNN)}
+
+
+def arguments_of(model: nn.Module) -> dict[str, Any]:
+    """Give the constructor's arguments of a model of this module, from its attributes of the same names."""
+    names = inspect.signature(type(model).__init__).parameters
+    return {name: getattr(model, name) for name in names if name != "self"}
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Count the trained numbers of a model."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _name(layer: nn.Module) -> str:
+    if isinstance(layer, nn.Conv2d):
+        return f"convolution {layer.kernel_size[0]}×{layer.kernel_size[1]}, {layer.out_channels} filters"
+    if isinstance(layer, nn.Linear):
+        return f"dense, {layer.out_features} units"
+    names = {"MaxPool2d": "maximum pooling 2×2", "AvgPool2d": "average pooling 2×2", "Dropout": "dropout"}
+    return names.get(type(layer).__name__, type(layer).__name__)
+
+
+def layer_table(model: nn.Module) -> pd.DataFrame:
+    """List the layers with a row each: layer, output shape (without N), parameters, MFLOP forward an image.
+
+    A multiplication and its addition count as two operations; layers without weights count as none.
+    """
+    rows: list[dict[str, Any]] = []
+
+    def note(layer: nn.Module, _inputs: Any, output: Tensor) -> None:
+        shape = tuple(output.shape[1:])
+        weights, uses = 0, 1
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            weights = layer.weight.numel()
+        if isinstance(layer, nn.Conv2d):
+            uses = shape[1] * shape[2]  # each filter is applied at every place of its output
+        rows.append({
+            "layer": _name(layer), "output shape": shape, "parameters": parameter_count(layer),
+            "MFLOP": 2 * weights * uses / 1e6,
+        })
+
+    leaves = [layer for layer in model.modules() if not list(layer.children())]
+    handles = [layer.register_forward_hook(note) for layer in leaves]
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, 3, 32, 32, device=next(model.parameters()).device))
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    return pd.DataFrame(rows)
+
+
+def train_mflop(model: nn.Module) -> float:
+    """Give the compute of one training image in MFLOP.
+
+    The backward pass costs twice the forward pass, once for the weights and once for the layer's input; the first
+    layer needs no gradient for its input, which is the image.
+    """
+    forward = layer_table(model)["MFLOP"]
+    return 3 * float(forward.sum()) - float(forward[forward > 0].iloc[0])

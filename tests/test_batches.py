@@ -1,0 +1,115 @@
+"""Batches: the right pixels, in an order that seed and epoch decide alone."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from cifar_utils import data
+from cifar_utils.batches import STANDARD, UNIT_RANGE, Batches, Normalisation
+
+
+@pytest.fixture(scope="module")
+def examples():
+    return data.synthetic_shapes(train_size=300, test_size=20).train
+
+
+def collect(made, epoch=0):
+    inputs, labels = zip(*made.epoch(epoch))
+    return torch.cat(inputs), torch.cat(labels)
+
+
+def test_plain_batches_are_the_normalised_images_in_order(examples):
+    inputs, labels = collect(Batches(examples, batch_size=128))
+    expected = (examples.images.double() / 255 - torch.tensor(STANDARD.mean, dtype=torch.float64).view(3, 1, 1)
+                ) / torch.tensor(STANDARD.std, dtype=torch.float64).view(3, 1, 1)
+    assert torch.allclose(inputs.double(), expected, atol=1e-5)
+    assert torch.equal(labels, examples.labels)
+    assert inputs.dtype == torch.float32
+
+
+def test_batches_come_in_channels_last_order(examples):
+    inputs, _ = next(iter(Batches(examples, batch_size=32, flip=True, shift=2)))
+    assert inputs.shape == (32, 3, 32, 32)
+    assert inputs.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_normalisation_and_its_inverse(examples):
+    assert torch.equal(STANDARD.invert(STANDARD.apply(examples.images)), examples.images)
+    assert torch.allclose(UNIT_RANGE.apply(examples.images), examples.images / 255)
+    with pytest.raises(ValueError, match="positive deviations"):
+        Normalisation((0, 0, 0), (1, 0, 1))
+
+
+def test_every_example_comes_once_an_epoch_and_the_order_depends_on_seed_and_epoch_only(examples):
+    numbered = data.Examples(examples.images, torch.arange(len(examples)), examples.indices)
+    made = Batches(numbered, batch_size=64, shuffle=True, seed=3)
+    _, first = collect(made, 0)
+    _, again = collect(made, 0)
+    _, second = collect(made, 1)
+    _, other_seed = collect(Batches(numbered, batch_size=64, shuffle=True, seed=4), 0)
+    _, other_size = collect(Batches(numbered, batch_size=100, shuffle=True, seed=3), 0)
+    assert torch.equal(first.sort().values, torch.arange(300))
+    assert torch.equal(first, again)
+    assert torch.equal(first, other_size)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, other_seed)
+
+
+def test_flip_mirrors_about_half_and_nothing_else(examples):
+    inputs, _ = collect(Batches(examples, normalisation=UNIT_RANGE, flip=True))
+    plain = UNIT_RANGE.apply(examples.images)
+    kept = ((inputs - plain).abs() < 1e-6).flatten(1).all(1)
+    mirrored = ((inputs - plain.flip(3)).abs() < 1e-6).flatten(1).all(1)
+    assert (kept | mirrored).all()
+    assert 100 < mirrored.sum() < 200
+
+
+def test_alternating_flip_shows_each_image_both_ways_in_two_epochs(examples):
+    made = Batches(examples, normalisation=UNIT_RANGE, flip="alternating")
+    first, second = collect(made, 0)[0], collect(made, 1)[0]
+    assert torch.equal(first, second.flip(3))
+    assert torch.equal(first, collect(made, 2)[0])
+
+
+def test_shift_cuts_windows_out_of_the_padded_image(examples):
+    inputs, _ = collect(Batches(examples, normalisation=UNIT_RANGE, shift=2))
+    padded = functional.pad(UNIT_RANGE.apply(examples.images), (2, 2, 2, 2))
+    windows = torch.stack([padded[:, :, y:y + 32, x:x + 32] for y in range(5) for x in range(5)])
+    fits = ((windows - inputs).abs() < 1e-6).flatten(2).all(2)  # (25, N)
+    assert fits.any(0).all()
+    assert fits.any(1).all()  # every one of the 25 places occurs among 300 images
+
+
+def test_cutout_paints_one_square_in_the_mean_colour(examples):
+    inputs, _ = collect(Batches(examples, cutout=8))
+    changed = ((inputs - STANDARD.apply(examples.images)).abs() > 1e-5).any(1)
+    assert changed.flatten(1).sum(1).max() <= 64
+    assert 30 < changed.flatten(1).sum(1).float().mean() < 64  # squares at the border are cut off
+    assert torch.all(inputs.permute(0, 2, 3, 1)[changed].abs() < 1e-5)
+
+
+def test_augmentation_is_the_same_for_the_same_epoch(examples):
+    settings = dict(shuffle=True, flip=True, shift=3, cutout=6, seed=1)
+    first, second = Batches(examples, **settings), Batches(examples, **settings)
+    assert torch.equal(collect(first, 5)[0], collect(second, 5)[0])
+    assert not torch.equal(collect(first, 5)[0], collect(first, 6)[0])
+
+
+def test_drop_last_leaves_out_what_is_not_full(examples):
+    assert len(Batches(examples, batch_size=128)) == 3
+    dropped = Batches(examples, batch_size=128, drop_last=True)
+    assert [len(labels) for _, labels in dropped] == [128, 128]
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"batch_size": 0}, "at least 1"), ({"flip": "both"}, "alternating"), ({"shift": -1}, "between 0 and 32"),
+    ({"cutout": 40}, "between 0 and 32"),
+])
+def test_bad_settings_are_refused(examples, settings, message):
+    with pytest.raises(ValueError, match=message):
+        Batches(examples, **settings)
+
+
+def test_empty_splits_are_refused(examples):
+    with pytest.raises(ValueError, match="no examples"):
+        Batches(examples[:0])

@@ -1,0 +1,71 @@
+"""Claims: verdicts by the one rule."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cifar_utils import claims, runs
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return claims.Ledger(runs.Run("02_mlp", tmp_path, {}))
+
+
+def test_prediction_interval_covers_one_more_run_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    draws = random.normal(0.5, 0.01, (4000, 6))
+    covered = [low <= new <= high for *values, new in draws for low, high in [claims.prediction_interval(values)]]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize(("low", "high", "measured", "verdict"), [
+    (0.42985, 0.43035, [0.43, 0.435, 0.428], "confirmed"),
+    (0.42985, 0.43035, [0.53, 0.535, 0.528], "refuted"),
+    (0.67, 0.70, [0.712, 0.703, 0.708], "confirmed"),  # the interval reaches into the claimed range
+    (0.67, 0.70, [0.712, 0.7121, 0.7119], "refuted"),
+    (0.42985, 0.43035, [0.53, 0.535], "undecided"),
+])
+def test_value_claims(ledger, low, high, measured, verdict):
+    assert ledger.value("x", "TDSE-03", "says", low, high, measured).verdict == verdict
+
+
+def test_what_the_profile_does_not_run_is_not_tested(ledger):
+    assert ledger.value("x", "TDSE-03", "says", 0.4, 0.5, [0.45] * 5, tested=False).verdict == "not tested"
+    assert ledger.direction("y", "TDSE-03", "says", [1.0] * 5, tested=False).verdict == "not tested"
+
+
+@pytest.mark.parametrize(("differences", "verdict"), [
+    ([0.05, 0.06, 0.055], "confirmed"), ([-0.05, -0.06, -0.055], "refuted"), ([0.05, -0.06, 0.01], "undecided"),
+    ([0.05, 0.06], "undecided"),
+])
+def test_direction_claims(ledger, differences, verdict):
+    assert ledger.direction("x", "Exercise 5", "says", differences).verdict == verdict
+    if len(differences) > 2 and verdict != "undecided":
+        assert stats.ttest_1samp(differences, 0).pvalue < 0.05
+
+
+def test_counts_are_confirmed_or_corrected(ledger):
+    assert ledger.count("a", "TDSE-03", "10 classes", 10, 10).verdict == "confirmed"
+    claim = ledger.count("b", "TDSE-03", "~150K parameters", 150_000, 545_098, "parameters")
+    assert claim.verdict == "corrected"
+    assert claim.measured == "545,098 parameters"
+
+
+def test_table_shows_every_claim(ledger):
+    ledger.run.record("x.test.accuracy", 0.5)
+    ledger.judgement("j", "Error analysis", "a | b", "refuted", "measured {x.test.accuracy:.0%}")
+    ledger.value("v", "Exercise 5", "0.525", 0.52, 0.53, [0.5], guess="widths 512-256-128")
+    table = str(ledger.table())
+    assert "a \\| b" in table
+    assert "measured 50%" in table
+    assert "assumed: widths 512-256-128" in table
+    assert table.count("\n") == 3
+    assert [claim["id"] for claim in ledger.to_json()] == ["j", "v"]
+
+
+def test_unknown_sources_and_verdicts_are_refused(ledger):
+    with pytest.raises(ValueError, match="source must be"):
+        ledger.count("a", "Somebody", "10", 10, 10)
+    with pytest.raises(ValueError, match="verdict must be"):
+        ledger.judgement("a", "TDSE-03", "x", "true", "y")

@@ -1,0 +1,241 @@
+"""Papermill runs that cannot lie: real notebooks, real kernels, real faults, all in a small course of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from course_project import course, notebook, outputs_of, summary
+
+from cifar_utils.course import execute
+from cifar_utils.course.project import CourseError
+
+OWN = "import os, pathlib\nown = pathlib.Path(os.environ['CIFAR_COURSE_RUN'])"
+LEAVE_PID = OWN + "\n(own / 'pid').write_text(str(os.getpid()))"
+WAIT = "import time\nfor _ in range(600): time.sleep(0.1)"
+COUNT = """
+import os, pathlib
+log = pathlib.Path(os.environ["CIFAR_COURSE_RUN"]) / "{name}.log"
+log.write_text((log.read_text() if log.exists() else "") + "x")
+"""
+
+
+def counting(*names):
+    """Chapters that leave one letter in a log for each time that they run."""
+    return {f"_{name}": [COUNT.format(name=name)] for name in names}
+
+
+def times(root, name, run="quick"):
+    log = root / "runs" / run / f"{name}.log"
+    return len(log.read_text()) if log.exists() else 0
+
+
+def run(root, *overrides, **rest):
+    plan = execute.make_plan(root, overrides=overrides, progress=False, **rest)
+    said: list[str] = []
+    plan.say = said.append
+    execute.run(plan)
+    return said
+
+
+def until(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_chapters_run_in_order_with_their_parameters_and_surroundings(tmp_path):
+    look = OWN + "\nprint(pathlib.Path.cwd().name, epochs, learning_rate, own.name)"
+    more = "print(*(os.environ[name] for name in ('CIFAR_COURSE_PROFILE', 'CIFAR_COURSE_CONTINUE', 'TQDM_DISABLE')))"
+    root = course(tmp_path / "small", _01_first=[look, more], _02_second=["print(epochs)"])
+    here = Path.cwd()
+    run(root, "epochs=5", "02_second.epochs=6", into="mine")
+    assert Path.cwd() == here
+    assert outputs_of(root / "runs" / "mine", "01_first") == "notebooks 5 0.001 mine\nquick 1 1\n"
+    assert outputs_of(root / "runs" / "mine", "02_second") == "6\n"
+    content = json.loads((root / "runs" / "mine" / "summary.json").read_text())
+    assert {"versions", "device", "threads", "precision", "commit", "profile"} <= set(content)
+    entry = content["chapters"]["01_first"]
+    assert entry["status"] == "done" and entry["parameters"]["epochs"] == 5 and entry["seconds"] > 0
+    claims = json.loads((root / "runs" / "mine" / "claims.json").read_text())
+    assert [claim["chapter"] for claim in claims] == ["01_first", "02_second"]
+
+
+@pytest.mark.slow
+def test_only_what_changed_is_run_again(tmp_path):
+    root = course(tmp_path / "small", **counting("01_first", "02_second"))
+    (root / "small_helper.py").write_text("x = 1\n", encoding="utf-8")
+    notebook(root / "notebooks" / "02_second.ipynb", COUNT.format(name="02_second"), "import small_helper")
+    run(root)
+    assert run(root)[:2] == ["[1/2] 01_first: nothing changed", "[2/2] 02_second: nothing changed"]
+    assert (times(root, "01_first"), times(root, "02_second")) == (1, 1)
+    (root / "small_helper.py").write_text("x = 2\n", encoding="utf-8")
+    assert "(changed: small_helper.py)" in "".join(run(root))
+    assert (times(root, "01_first"), times(root, "02_second")) == (1, 2)
+    run(root, names=["1"], force=True)
+    assert (times(root, "01_first"), times(root, "02_second")) == (2, 2)
+    (root / "runs" / "quick" / "01_first" / "metrics.json").unlink()  # somebody removed a result
+    run(root)
+    assert (times(root, "01_first"), times(root, "02_second")) == (3, 2)
+
+
+@pytest.mark.slow
+def test_a_new_checkpoint_is_a_reason_to_run_the_chapter_that_read_it(tmp_path):
+    write = OWN + "\n(own / '01_first' / 'model').write_text(str(epochs))"
+    read = (
+        "import hashlib, json\nfile = own / '01_first' / 'model'\n"
+        "digest = hashlib.sha256(file.read_bytes()).hexdigest()\n"
+        "(own / '02_second' / 'inputs.json').write_text(json.dumps({'runs/quick/01_first/model': digest}))"
+    )
+    root = course(tmp_path / "small", _01_first=[write], _02_second=[OWN, read])
+    run(root)
+    assert "running" not in "".join(run(root))
+    notebook(root / "notebooks" / "01_first.ipynb", write, "print('another cell, the same weights')")
+    assert "02_second: nothing changed" in "".join(run(root))
+    notebook(root / "notebooks" / "01_first.ipynb", write.replace("epochs", "epochs + 1"))
+    assert "02_second: running (changed: runs/quick/01_first/model)" in "".join(run(root))
+
+
+@pytest.mark.slow
+def test_a_failing_cell_stops_the_run_is_shown_and_the_next_run_goes_on_from_there(tmp_path):
+    root = course(tmp_path / "small", **counting("01_first", "02_second", "03_third"))
+    keep = "mark = own / 'kept'\nprint('found it' if mark.exists() else 'new')\nmark.write_text('')"
+    start = OWN + " / '02_second'"
+    fail = "a = 1\nif not (own.parent / 'mended').exists():\n    raise ValueError('no good')"
+    notebook(root / "notebooks" / "02_second.ipynb", start, keep, fail)
+    with pytest.raises(CourseError) as error:
+        run(root)
+    said = str(error.value)
+    assert "02_second failed in cell 5 of 6" in said
+    assert "    a = 1\n" in said and "ValueError: no good" in said and "runs/quick/02_second.ipynb" in said
+    assert len(said.splitlines()) < 20, "short enough to read"
+    entries = summary(root / "runs" / "quick")
+    assert [entries[name]["status"] for name in entries] == ["done", "failed"]
+    assert entries["02_second"]["error"] == "ValueError: no good"
+    assert "no good" in (root / "runs" / "quick" / "02_second.ipynb").read_text(encoding="utf-8")
+    (root / "runs" / "quick" / "mended").touch()  # nothing that a fingerprint sees
+    assert "    going on from where it stopped" in run(root)
+    assert outputs_of(root / "runs" / "quick", "02_second") == "found it\n"
+    assert (times(root, "01_first"), times(root, "03_third")) == (1, 1)
+    notebook(root / "notebooks" / "02_second.ipynb", start, keep, "b = 2")
+    run(root)
+    assert outputs_of(root / "runs" / "quick", "02_second") == "new\n", (
+        "another fingerprint begins with an empty folder"
+    )
+
+
+def test_a_killed_kernel_ends_as_failed(tmp_path):
+    """papermill's own metadata says *completed* then."""
+    root = course(
+        tmp_path / "small",
+        _01_first=["import os, signal\nos.kill(os.getpid(), getattr(signal, 'SIGKILL', 9))", "x = 1"],
+    )
+    with pytest.raises(CourseError, match="its kernel died"):
+        run(root)
+    assert summary(root / "runs" / "quick")["01_first"]["status"] == "failed"
+    assert execute.pending(execute.make_plan(root)) == ["01_first"]
+
+
+def test_a_notebook_without_results_is_not_done(tmp_path):
+    root = course(tmp_path / "small")
+    notebook(root / "notebooks" / "01_first.ipynb", "x = 1", finish=False)
+    with pytest.raises(CourseError, match="ended without results"):
+        run(root)
+    assert execute.pending(execute.make_plan(root)) == ["01_first"]
+
+
+def test_results_of_an_earlier_attempt_do_not_count(tmp_path):
+    root = course(tmp_path / "small", _01_first=["x = 1"])
+    run(root)
+    notebook(root / "notebooks" / "01_first.ipynb", "import sys\nsys.exit('left early')", finish=False)
+    with pytest.raises(CourseError):
+        run(root)
+    assert not (root / "runs" / "quick" / "01_first" / "metrics.json").exists()
+
+
+@pytest.mark.slow
+def test_two_runs_into_one_folder(tmp_path):
+    root = course(tmp_path / "small", _01_first=[LEAVE_PID, "import time\ntime.sleep(4)"])
+    outcome = []
+    first = threading.Thread(target=lambda: outcome.append(run(root)))
+    first.start()
+    until(lambda: (root / "runs" / "quick" / "pid").exists())
+    with pytest.raises(CourseError, match="Another run is writing to runs/quick"):
+        run(root)
+    run(root, "epochs=3")  # goes elsewhere
+    first.join(timeout=60)
+    assert outcome and summary(root / "runs" / "quick")["01_first"]["status"] == "done"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_stopped_in_the_middle_the_kernel_ends_and_the_next_run_goes_on(tmp_path, name):
+    root = course(tmp_path / "small", **counting("01_first"), _02_second=[LEAVE_PID, WAIT])
+    code = (  # a shell's background job ignores Ctrl-C; this process must not
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from cifar_utils.course.cli import main\nraise SystemExit(main(['run']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        until(lambda: (root / "runs" / "quick" / "pid").exists(), 60)
+        kernel = psutil.Process(int((root / "runs" / "quick" / "pid").read_text()))
+        process.send_signal(getattr(signal, name))
+        said, _ = process.communicate(timeout=30)
+        until(lambda: not kernel.is_running() or kernel.status() == psutil.STATUS_ZOMBIE)
+    finally:
+        process.kill()
+    if name != "SIGKILL":
+        assert process.returncode == 130 and "Stopped" in said and "Traceback" not in said
+    entries = summary(root / "runs" / "quick")
+    assert entries["01_first"]["status"] == "done" and entries["02_second"]["status"] != "done"
+    assert not list((root / "runs").rglob("*.part"))
+    notebook(root / "notebooks" / "02_second.ipynb", "x = 1")
+    run(root)
+    assert times(root, "01_first") == 1 and summary(root / "runs" / "quick")["02_second"]["status"] == "done"
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the administrator may write everywhere")
+def test_a_folder_that_cannot_be_written(tmp_path):
+    root = course(tmp_path / "small", _01_first=["x = 1"])
+    (root / "runs").mkdir(mode=0o555)
+    with pytest.raises(OSError):
+        run(root)
+
+
+def test_a_full_disk_is_a_clear_end(tmp_path, monkeypatch):
+    root = course(tmp_path / "small", _01_first=["x = 1"])
+    import papermill
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(papermill, "execute_notebook", full)
+    with pytest.raises(CourseError, match="could not be written to runs/quick: No space left on device"):
+        run(root)
+    monkeypatch.undo()
+    run(root)
+    assert summary(root / "runs" / "quick")["01_first"]["status"] == "done"
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_every_chapter_runs_under_the_smoke_profile(tmp_path):
+    """The real chapters, in a folder of their own, with the smallest budgets."""
+    root = Path(__file__).resolve().parents[1]
+    plan = execute.make_plan(root, profile="smoke", progress=False)
+    plan.folder = tmp_path / "smoke"
+    seconds = execute.run(plan)
+    assert list(seconds) == [chapter.name for chapter in plan.chapters]
+    entries = summary(plan.folder)
+    assert {entry["status"] for entry in entries.values()} == {"done"}
+    assert all(entry["peak_memory_mb"] for entry in entries.values())

@@ -1,0 +1,66 @@
+"""Evaluation: metrics against numbers worked out by hand and against scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sk
+
+from cifar_utils import data, evaluation, models
+from cifar_utils.batches import UNIT_RANGE, Batches
+from cifar_utils.evaluation import Predictions
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    random = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 10, (500,), generator=random)
+    logits = torch.randn(500, 10, generator=random) + 2 * torch.nn.functional.one_hot(labels, 10)
+    return Predictions(logits, labels)
+
+
+def test_metrics_agree_with_scikit_learn(predictions):
+    got = evaluation.report(predictions)
+    true, said = predictions.labels.numpy(), predictions.classes.numpy()
+    precision, recall, f1, support = sk.precision_recall_fscore_support(true, said)
+    assert got.metrics["accuracy"] == pytest.approx(sk.accuracy_score(true, said))
+    assert got.metrics["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(true, said))
+    assert got.metrics["loss"] == pytest.approx(sk.log_loss(true, predictions.probabilities.numpy()), rel=1e-5)
+    for name, values in (("precision", precision), ("recall", recall), ("f1", f1), ("support", support)):
+        assert got.per_class[name].to_numpy() == pytest.approx(values)
+    assert np.array_equal(got.confusion, sk.confusion_matrix(true, said))
+    others = got.confusion.sum() - got.confusion.sum(1)
+    false_alarms = got.confusion.sum(0) - got.confusion.diagonal()
+    assert got.per_class["specificity"].to_numpy() == pytest.approx(1 - false_alarms / others)
+    assert list(got.per_class.index) == list(data.CLASS_NAMES)
+
+
+def test_rows_of_the_confusion_matrix_are_true_classes():
+    logits = torch.eye(10)[torch.tensor([5, 5, 3])]
+    confusion = evaluation.report(Predictions(logits, torch.tensor([3, 3, 3]))).confusion
+    assert confusion[3, 5] == 2
+    assert confusion[3, 3] == 1
+
+
+def test_calibration_error_of_known_confidence():
+    """One wrong in four at confidence 1 is an error of 0.25."""
+    logits = 100 * torch.eye(10)[torch.tensor([0, 1, 2, 3])]
+    got = evaluation.report(Predictions(logits, torch.tensor([0, 1, 2, 4])))
+    assert got.metrics["ece"] == pytest.approx(0.25)
+
+
+def test_predict_keeps_order_mode_and_normalisation():
+    examples = data.synthetic_shapes(train_size=310, test_size=20).train
+    model = models.MLP((8,), dropout=0.5).train()
+    got = evaluation.predict(model, Batches(examples, normalisation=UNIT_RANGE, shuffle=True, flip=True))
+    assert model.training
+    assert torch.equal(got.labels, examples.labels)
+    expected = model.eval()(UNIT_RANGE.apply(examples.images))
+    assert torch.allclose(got.logits, expected, atol=1e-4)
+    assert torch.equal(got.correct, got.classes == examples.labels)
+    assert torch.allclose(got.confidence, expected.softmax(1).amax(1), atol=1e-4)
+
+
+def test_a_model_without_ten_logits_is_refused():
+    examples = data.synthetic_shapes(train_size=100, test_size=20).train
+    with pytest.raises(ValueError, match="10 logits"):
+        evaluation.predict(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 9)), examples)

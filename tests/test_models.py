@@ -1,0 +1,59 @@
+"""Models: counts that the course states, shapes, and networks that are what their text says."""
+
+import pytest
+import torch
+
+from cifar_utils import models
+
+
+@pytest.mark.parametrize(("model", "parameters"), [
+    (models.Linear(), 30_730), (models.MLP((256,)), 789_258), (models.MLP(), 1_738_890), (models.CNN(), 545_098),
+])
+def test_parameter_counts(model, parameters):
+    assert models.parameter_count(model) == parameters
+    assert models.layer_table(model)["parameters"].sum() == parameters
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("pool", ["max", "average", "stride", "none"])
+def test_cnn_accepts_every_pooling_and_kernel(pool):
+    model = models.CNN((4, 6), kernel_size=5, dense=(8, 7), dropout=0.1, pool=pool)
+    assert model(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_pooling_before_relu_gives_the_published_order_exactly():
+    torch.manual_seed(0)
+    model, inputs = models.CNN(), torch.randn(4, 3, 32, 32)
+    maps = inputs
+    for layer in model.features:
+        if isinstance(layer, torch.nn.Conv2d):
+            maps = torch.nn.functional.max_pool2d(layer(maps).relu(), 2)
+    assert torch.equal(model.features(inputs), maps)
+
+
+def test_compute_of_a_training_image():
+    flops = {k: models.train_mflop(models.CNN(kernel_size=k)) for k in (1, 3, 5, 7)}
+    assert {k: round(v, 1) for k, v in flops.items()} == {1: 6.7, 3: 35.0, 5: 91.6, 7: 176.6}
+
+
+def test_layer_table_leaves_the_model_as_it_was():
+    model = models.CNN(dropout=0.3).train()
+    table = models.layer_table(model)
+    assert model.training
+    assert table["output shape"].iloc[-1] == (10,)
+    assert not any(layer._forward_hooks for layer in model.modules())
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="pool"):
+        models.CNN(pool="min")
+    with pytest.raises(ValueError, match="odd"):
+        models.CNN(kernel_size=4)
+
+
+@pytest.mark.parametrize("model", [models.Linear(), models.MLP((7, 5), 0.2),
+                                   models.CNN((3,), 5, (4, 4), 0.1, "average")])
+def test_arguments_build_the_same_model_again(model):
+    again = type(model)(**models.arguments_of(model))
+    assert models.arguments_of(again) == models.arguments_of(model)
+    assert [p.shape for p in again.parameters()] == [p.shape for p in model.parameters()]

@@ -1,0 +1,167 @@
+"""Figures: what they show, by their artists; that none leaks into pyplot; and what `show` hands to the notebook."""
+
+import base64
+import io
+from types import SimpleNamespace
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib import pyplot
+from PIL import Image
+
+from cifar_utils import plotting
+from cifar_utils.data import CLASS_NAMES
+
+ALT = "A line that rises from left to right, drawn so that this test has something to show."
+IMAGES = np.random.default_rng(0).integers(0, 256, (20, 3, 32, 32), dtype=np.uint8)
+
+
+def history(best=2):
+    curves = {
+        ("train", "loss"): [2.0, 1.5, 1.0],
+        ("val", "loss"): [2.1, 1.6, 1.7],
+        ("train", "accuracy"): [0.2, 0.4, 0.6],
+    }
+
+    def curve(split, metric):
+        return pd.Series(
+            curves.get((split, metric), []), index=range(1, 1 + len(curves.get((split, metric), []))), dtype=float
+        )
+
+    return SimpleNamespace(best_epoch=best, curve=curve)
+
+
+def every_figure():
+    ten = np.linspace(0.1, 0.9, 10)
+    metrics = {"loss": 1.2, "accuracy": 0.5, "f1": 0.4}
+    yield plotting.image_grid(IMAGES, [f"image {i}" for i in range(20)], title="Images", row_labels=list("abcd"))
+    yield plotting.image_grid(
+        torch.tensor(IMAGES[:4]), true=["cat"] * 4, predicted=["cat", "dog"] * 2, confidence=ten[:4], title="Four"
+    )
+    yield plotting.class_grid(IMAGES, np.arange(20) % 10, per_class=2)
+    yield plotting.loss_graph({"mlp_best": history(), "other": history(3)}, "Loss", ["loss", "accuracy"])
+    yield plotting.loss_graph(history(None), "Loss", log_y=True)
+    yield plotting.metrics_by_split({"train": metrics, "val": metrics, "test": metrics}, "Metrics")
+    yield plotting.confusion_matrix(torch.eye(10, dtype=torch.int64) * 5, "Confusion")
+    yield plotting.class_bars(
+        {"mlp_best": ten, "cnn_best": torch.tensor(ten)}, "F1 by class", "F1", reference={"chance": 0.1}
+    )
+    yield plotting.bars(
+        ["mlp_best", "linear"], [0.5, -0.4], [0.01, 0.02], "Accuracy", "accuracy", points=[[0.4, 0.6], [-0.4]]
+    )
+    yield plotting.bars(["a", "b"], [1000, 1], title="Time", xlabel="milliseconds", log_x=True)
+    yield plotting.lines(
+        {"a": (ten, ten), "b": (ten, ten, ten - 0.1, ten + 0.1)}, "Lines", "x", "y", log_x=True, x_ticks=[0.1, 0.9]
+    )
+    yield plotting.scatter_classes(np.stack([ten, ten], 1), range(10), "Points", "x", "y")
+    yield plotting.histograms({"red": IMAGES[:, 0], "blue": IMAGES[:, 2]}, "Pixels", "value", reference={"mean": 120})
+    yield plotting.filters(torch.randn(4, 3, 5, 5, requires_grad=True), "Filters")
+    yield plotting.feature_maps(torch.randn(5, 6, 6, dtype=torch.bfloat16), "Maps", names=list("abcde"))
+
+
+def test_every_figure_is_named_saved_and_left_out_of_pyplot(tmp_path, capsys):
+    before = dict(matplotlib.rcParams)
+    for i, figure in enumerate(every_figure()):
+        plotting.show(figure, ALT, path=tmp_path / "figures" / f"{i}.png")
+        with Image.open(tmp_path / "figures" / f"{i}.png") as picture:
+            assert 250 < picture.width < 1000 and picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+        charts = [axes for axes in figure.axes if axes.get_xlabel() or axes.lines]
+        assert all(axes.get_xlabel() for axes in charts)
+        assert figure.get_suptitle() or any(axes.get_title(loc="left") for axes in charts)
+        assert all(text.get_fontsize() >= 9 for text in figure.findobj(matplotlib.text.Text) if text.get_text())
+    assert len(list((tmp_path / "figures").iterdir())) == i + 1  # nothing is left beside
+    assert not pyplot.get_fignums()
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_show_draws_once_with_the_alternative_text(monkeypatch):
+    import IPython
+
+    shown = []
+    monkeypatch.setattr(IPython, "get_ipython", lambda: object())
+    monkeypatch.setattr(IPython.display, "display", lambda *args, **kwargs: shown.append((args, kwargs)))
+    assert plotting.show(plotting.lines({"a": ([1, 2], [1, 2])}, "Rise", "x", "y"), f"  {ALT}\n") is None
+    [((data,), kwargs)] = shown
+    assert data["text/plain"] == ALT and kwargs == {"metadata": {"image/png": {"alt": ALT}}, "raw": True}
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width > 700
+    with pytest.raises(ValueError, match="9 characters"):
+        plotting.show(plotting.lines({"a": ([1], [1])}, "Rise", "x", "y"), "too short")
+    assert len(shown) == 1
+
+
+def test_the_loss_graph_marks_the_kept_epoch():
+    figure = plotting.loss_graph({"mlp_best": history(2), "cnn_best": history(3)}, "Loss")
+    stars = [
+        (line.get_xdata()[0], line.get_ydata()[0], line.get_color())
+        for line in figure.axes[0].lines
+        if line.get_marker() == "*"
+    ]
+    assert stars == [(2, 1.6, plotting.MODEL_COLOURS["mlp_best"]), (3, 1.7, plotting.MODEL_COLOURS["cnn_best"])]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["Best MLP", "CNN 32-64, better recipe", "training", "validation", "kept epoch"]
+
+
+def test_the_confusion_matrix_is_in_per_cent_of_the_true_class():
+    counts = np.zeros((10, 10), int)
+    counts[0, :2] = 30, 10
+    texts = [text.get_text() for text in plotting.confusion_matrix(counts, "Confusion").axes[0].texts]
+    assert texts[:3] == ["75", "25", "0"] and texts[10] == "0"  # a row without images is no division by zero
+    assert plotting.confusion_matrix(counts, "Counts", normalise=False).axes[0].texts[0].get_text() == "30"
+    with pytest.raises(ValueError, match="10 classes"):
+        plotting.confusion_matrix(counts[:3, :3], "Confusion")
+
+
+def test_wrong_predictions_have_a_colour_and_a_sign():
+    figure = plotting.image_grid(
+        IMAGES[:2], true=["cat", "dog"], predicted=["cat", "cat"], confidence=torch.tensor([0.5, 0.25])
+    )
+    titles = [(axes.title.get_text(), axes.title.get_color()) for axes in figure.axes]
+    assert [text for text, _ in titles] == ["✓ cat 50%", "✗ cat 25%\nis dog"] and titles[0][1] != titles[1][1]
+
+
+@pytest.mark.parametrize(
+    "images,message",
+    [
+        (IMAGES.transpose(0, 2, 3, 1), "channels come first"),
+        (IMAGES.astype(float), r"Normalisation\.invert"),
+        (np.full((1, 3, 4, 4), np.nan), "undo"),
+        (IMAGES[:, :2], "channels come first"),
+    ],
+)
+def test_images_of_another_kind_are_refused(images, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.image_grid(images)
+
+
+def test_filters_are_scaled_one_by_one_and_jointly_over_channels():
+    weights = torch.zeros(3, 3, 2, 2)
+    weights[0, 0], weights[0, 1] = -4.0, 4.0
+    weights[1] = torch.linspace(0, 0.1, 12).reshape(3, 2, 2)
+    shown = [axes.images[0].get_array() for axes in plotting.filters(weights, "Filters", 3).axes]
+    np.testing.assert_allclose(shown[0][0, 0], [0, 1, 0.5])
+    assert shown[1].min() == 0 and shown[1].max() == 1 and np.isfinite(shown[2]).all()
+    assert len(plotting.filters(np.ones((10, 3072)), "Templates", 5).axes) == 10
+    with pytest.raises(ValueError, match="one input channel"):
+        plotting.filters(torch.randn(8, 16, 3, 3), "Filters")
+
+
+def test_colours_are_steady_and_apart():
+    assert tuple(plotting.CLASS_COLOURS) == CLASS_NAMES and len(set(plotting.CLASS_COLOURS.values())) == 10
+    assert plotting.model_colour("mlp_best_wide") == plotting.MODEL_COLOURS["mlp_best"]
+    assert plotting.model_colour("vae_spatial_2") == plotting.MODEL_COLOURS["vae_spatial"]  # the longest name wins
+    assert plotting.model_colour("something") == plotting.model_colour("something")
+    assert plotting.model_name("mlp_baseline") == "MLP 256 (TDSE-03)" and plotting.model_name("my_net") == "my net"
+    names = ["mlp_best", "b", "train", "d", "red", "f"]
+    assert len(set(plotting._colours(names))) == len(names)
+    assert plotting._colours(names, {"b": "#123456"})[1] == "#123456"
+    values = (
+        plotting.histograms({"all": np.arange(256, dtype=np.uint8)}, "Pixels", "value")
+        .axes[0]
+        .patches[0]
+        .get_data()
+        .values
+    )
+    assert np.ptp(values) == 0  # equally many whole numbers in each bin

@@ -1,0 +1,301 @@
+"""fit: it learns, keeps what it is told to keep, stops on nonsense, and goes on bit for bit."""
+
+import functools
+import math
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+
+from cifar_utils import batches, checkpoints, data, losses, models, training
+from cifar_utils.batches import Batches
+
+
+@pytest.fixture(scope="module")
+def splits():
+    synthetic = data.synthetic_shapes(train_size=600, test_size=200)
+    return synthetic.train, synthetic.test
+
+
+def small_cnn(seed=0):
+    torch.manual_seed(seed)
+    return models.CNN(channels=(8, 8), dense=(16,), dropout=0.2)
+
+
+def loaders(splits, batch_size=50):
+    train = Batches(splits[0], batch_size=batch_size, shuffle=True, flip=True, shift=2)
+    return train, Batches(splits[1], batch_size=100)
+
+
+def same_weights(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values()))
+
+
+def test_fit_learns_and_reports(splits):
+    model = small_cnn()
+    history = training.fit(model, *loaders(splits), epochs=6, learning_rate=3e-3, progress=False)
+    assert not model.training
+    assert history.curve("val", "accuracy").iloc[-1] > 0.5
+    assert list(history.curve("train", "loss").index) == [1, 2, 3, 4, 5, 6]
+    assert history.best_epoch == history.curve("val", "loss").idxmin()
+    assert set(history.table["metric"]) == {"loss", "accuracy"}
+    assert "epochs" in repr(history)
+
+
+def test_fit_is_the_loop_written_by_hand(splits):
+    """In float32 and without augmentation, fit computes exactly what twenty plain lines compute."""
+    made = Batches(splits[0], batch_size=64, shuffle=True)
+    torch.manual_seed(0)
+    model = models.MLP((16,))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
+    expected = []
+    for epoch in range(2):
+        total = 0.0
+        for inputs, labels in made.epoch(epoch):
+            loss = torch.nn.functional.cross_entropy(model(inputs), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(labels)
+        expected.append(total / len(splits[0]))
+    torch.manual_seed(0)
+    fitted = models.MLP((16,))
+    history = training.fit(fitted, made, epochs=2, precision="float32", progress=False)
+    assert history.curve("train", "loss").tolist() == pytest.approx(expected, rel=1e-12)
+    assert same_weights(model, fitted)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_reruns_are_bit_identical(splits, precision):
+    first, second = small_cnn(), small_cnn()
+    for model in (first, second):
+        torch.rand(3)  # what the caller drew before must not matter
+        training.fit(model, *loaders(splits), epochs=2, precision=precision, progress=False)
+    assert same_weights(first, second)
+
+
+def test_fit_leaves_the_callers_random_numbers_alone(splits):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    model = models.MLP((8,), dropout=0.5)
+    torch.manual_seed(5)
+    training.fit(model, loaders(splits)[0], epochs=1, progress=False)
+    assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.mark.parametrize("keep", ["best", "last", "average"])
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW,
+                                       functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True)])
+def test_an_interrupted_training_goes_on_bit_for_bit(splits, tmp_path, keep, optimizer):
+    settings = dict(epochs=4, learning_rate=1e-2, keep=keep, optimizer=optimizer, progress=False,
+                    schedule=training.triangular())
+    whole, broken = small_cnn(), small_cnn()
+    expected = training.fit(whole, *loaders(splits), **settings)
+    path = tmp_path / "model.safetensors"
+    calls = 0
+
+    class Stop(Exception):
+        pass
+
+    class StoppingLoss(losses.Classification):
+        def __call__(self, model, inputs, labels):
+            nonlocal calls
+            calls += model.training
+            if calls == 31:  # in the third of four epochs of 12 batches
+                raise Stop
+            return super().__call__(model, inputs, labels)
+
+    stopping = StoppingLoss()
+    with pytest.raises(Stop):
+        training.fit(broken, *loaders(splits), loss=stopping, checkpoint=path, **settings)
+    assert not path.exists()
+    assert (tmp_path / "model.resume.safetensors").exists()
+    resumed = small_cnn()
+    history = training.fit(resumed, *loaders(splits), loss=stopping, checkpoint=path, **settings)
+    assert same_weights(resumed, whole)
+    assert history.table.equals(expected.table)
+    assert calls < 31 + 2 * 12 + 1  # two epochs were not done again
+    assert path.exists()
+    assert not (tmp_path / "model.resume.safetensors").exists()
+    assert same_weights(checkpoints.load(path).model, whole)
+
+
+def test_a_killed_training_goes_on_bit_for_bit(splits, tmp_path):
+    script = textwrap.dedent("""
+        import os, signal, sys
+        from pathlib import Path
+        import torch
+        from cifar_utils import data, losses, models, training
+        from cifar_utils.batches import Batches
+        synthetic = data.synthetic_shapes(train_size=600, test_size=200)
+        steps = 0
+        class KillingLoss(losses.Classification):
+            def __call__(self, model, inputs, labels):
+                global steps
+                steps += 1
+                if sys.argv[2] == "kill" and steps == 20:
+                    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+                return super().__call__(model, inputs, labels)
+        torch.manual_seed(0)
+        model = models.CNN(channels=(8, 8), dense=(16,), dropout=0.2)
+        train = Batches(synthetic.train, batch_size=50, shuffle=True, flip=True)
+        training.fit(model, train, epochs=3, loss=KillingLoss(), checkpoint=Path(sys.argv[1]), progress=False)
+    """)
+    def run(name, word):
+        return subprocess.run([sys.executable, "-c", script, str(tmp_path / name), word], capture_output=True,
+                              text=True, timeout=120)
+    assert run("broken.safetensors", "kill").returncode != 0
+    assert (tmp_path / "broken.resume.safetensors").exists()
+    for name in ("broken.safetensors", "whole.safetensors"):
+        done = run(name, "go on")
+        assert done.returncode == 0, done.stderr
+    broken, whole = (checkpoints.load(tmp_path / name).model for name in ("broken.safetensors", "whole.safetensors"))
+    assert same_weights(broken, whole)
+
+
+def test_another_settings_resume_file_is_not_taken(splits, tmp_path):
+    path = tmp_path / "model.safetensors"
+    loss = losses.Classification()
+
+    def interrupted(self, model, inputs, labels, calls=[0]):  # noqa: B006 (counts the calls)
+        calls[0] += 1
+        if calls[0] > 20:
+            raise RuntimeError
+        return loss(model, inputs, labels)
+
+    stopping = type("Stopping", (losses.Classification,), {"__call__": interrupted})()
+    train = loaders(splits)[0]
+    with pytest.raises(RuntimeError):
+        training.fit(small_cnn(), train, epochs=3, loss=stopping, checkpoint=path, progress=False)
+    plain, other = small_cnn(), small_cnn()
+    training.fit(plain, train, epochs=3, learning_rate=5e-3, progress=False)
+    training.fit(other, train, epochs=3, learning_rate=5e-3, checkpoint=path, progress=False)
+    assert same_weights(plain, other)
+
+
+def test_ctrl_c_keeps_what_was_learned(splits, tmp_path, capsys):
+    class Interrupting(losses.Classification):
+        steps = 0
+
+        def __call__(self, model, inputs, labels):
+            Interrupting.steps += model.training
+            if Interrupting.steps == 30:
+                raise KeyboardInterrupt
+            return super().__call__(model, inputs, labels)
+
+    model, path = small_cnn(), tmp_path / "model.safetensors"
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    history = training.fit(model, *loaders(splits), epochs=5, loss=Interrupting(), checkpoint=path, progress=False)
+    assert history.interrupted
+    assert history.epochs == 2
+    assert any(not torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert "Interrupted in epoch 3 of 5" in capsys.readouterr().out
+    assert not path.exists()  # an unfinished training never passes for a finished one
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("best", 1), ("last", 3)])
+def test_keep_decides_whose_weights_the_model_has(splits, keep, kept):
+    """With a learning rate that grows, the first epoch is the best and the last the worst."""
+    schedule = [1.0, 30.0, 30.0]
+    model = small_cnn()
+    history = training.fit(model, *loaders(splits), epochs=3, keep=keep, learning_rate=5e-3, progress=False,
+                           schedule=lambda progress: schedule[min(int(progress * 3), 2)])
+    assert history.best_epoch == kept
+    measured = training.evaluate_loss(model, loaders(splits)[1], losses.classification(), history.precision)
+    assert measured["loss"] == history.curve("val", "loss")[kept]
+
+
+def test_averaged_weights_are_the_running_average(splits):
+    made = Batches(splits[0], batch_size=100, shuffle=True)
+    model, by_hand = small_cnn(), small_cnn()
+    training.fit(model, made, epochs=1, keep="average", precision="float32", progress=False)
+    seen = []
+
+    class Noting(losses.Classification):
+        def __call__(self, model, inputs, labels):
+            seen.append({name: value.clone() for name, value in model.state_dict().items()})
+            return super().__call__(model, inputs, labels)
+
+    training.fit(by_hand, made, epochs=1, loss=Noting(), precision="float32", progress=False)
+    steps = [*seen[1:], by_hand.state_dict()]
+    average = {name: value.clone() for name, value in steps[0].items()}
+    for weights in steps[1:]:
+        for name in average:
+            average[name].lerp_(weights[name], 1 - training.AVERAGE_DECAY)
+    for name, value in model.state_dict().items():
+        assert torch.allclose(value, average[name], atol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_stops_with_when_and_what_to_do(splits):
+    with pytest.raises(training.NonFiniteLoss, match=r"epoch 1, step \d+, at learning rate 1e\+20.*tenth"):
+        training.fit(models.MLP((8, 8)), loaders(splits)[0], epochs=2, learning_rate=1e20, progress=False,
+                     optimizer=torch.optim.SGD)
+
+
+def test_evaluation_does_not_train_and_switches_dropout_off(splits):
+    model = small_cnn().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    first, second = (training.evaluate_loss(model, loaders(splits)[1], losses.classification()) for _ in range(2))
+    assert first == second
+    assert model.training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_schedules():
+    triangular, cosine = training.triangular(0.25), training.cosine()
+    assert triangular(0.125) == pytest.approx(0.5)
+    assert triangular(0.25) == pytest.approx(1)
+    assert triangular(0.625) == pytest.approx(0.5)
+    assert cosine(0) == 1
+    assert cosine(0.5) == pytest.approx(0.5)
+    assert cosine(1) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_schedule_reaches_the_optimizer(splits):
+    rates = []
+
+    class Recording(torch.optim.SGD):
+        def step(self, closure=None):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    training.fit(small_cnn(), loaders(splits)[0], epochs=2, learning_rate=0.1, optimizer=Recording,
+                 schedule=training.cosine(), progress=False)
+    assert rates == pytest.approx([0.1 * 0.5 * (1 + math.cos(math.pi * k / 24)) for k in range(24)])
+
+
+def test_label_smoothing_and_extra_parts(splits):
+    model, (inputs, labels) = small_cnn().eval(), next(iter(loaders(splits)[1]))
+    smooth = losses.classification(0.2)(model, inputs, labels)
+    expected = torch.nn.functional.cross_entropy(model(inputs), labels, label_smoothing=0.2)
+    assert torch.equal(smooth["loss"], expected)
+    assert smooth["accuracy"] == (model(inputs).argmax(1) == labels).float().mean()
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"epochs": 0}, "positive"), ({"epochs": 1, "learning_rate": 0.0}, "positive"),
+    ({"epochs": 1, "keep": "best"}, "validation split"), ({"epochs": 1, "keep": "first"}, "keep must be"),
+    ({"epochs": 1, "precision": "half"}, "precision"),
+])
+def test_contradicting_arguments_are_refused(splits, settings, message):
+    with pytest.raises(ValueError, match=message):
+        training.fit(small_cnn(), loaders(splits)[0], **settings)
+
+
+def test_finished_trainings_are_taken_only_when_the_runner_says_so(splits, tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    train = batches.Batches(splits[0], batch_size=100, shuffle=True)
+    training.fit(small_cnn(), train, epochs=1, checkpoint=path, progress=False)
+    stamp = path.stat().st_mtime_ns
+    monkeypatch.setenv("CIFAR_COURSE_CONTINUE", "1")
+    model = small_cnn()
+    history = training.fit(model, train, epochs=1, checkpoint=path, progress=False)
+    assert path.stat().st_mtime_ns == stamp
+    assert same_weights(model, checkpoints.load(path).model)
+    assert history.epochs == 1
+    monkeypatch.delenv("CIFAR_COURSE_CONTINUE")
+    training.fit(small_cnn(), train, epochs=1, checkpoint=path, progress=False)
+    assert path.stat().st_mtime_ns > stamp
