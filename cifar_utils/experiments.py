@@ -32,8 +32,7 @@ def grid(settings: Sequence[Setting], seeds: Sequence[int], train_one: TrainOne,
     rows = _stored(path) if path is not None and runs.continuing() else []
     done = {_key(row, row["seed"], settings) for row in rows}
     wanted = [(dict(setting), seed) for setting in settings for seed in seeds]
-    quiet = {} if progress else {"disable": True}
-    for setting, seed in tqdm(wanted, unit="run", leave=False, **quiet):
+    for setting, seed in tqdm(wanted, unit="run", leave=False, disable=runs.quiet(progress)):
         if _key(setting, seed, settings) in done:
             continue
         began = time.perf_counter()
@@ -43,7 +42,8 @@ def grid(settings: Sequence[Setting], seeds: Sequence[int], train_one: TrainOne,
             runs.write_whole(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
     order = {_key(setting, seed, settings): place for place, (setting, seed) in enumerate(wanted)}
     rows = [row for row in rows if _key(row, row["seed"], settings) in order]
-    return pd.DataFrame(sorted(rows, key=lambda row: order[_key(row, row["seed"], settings)]))
+    rows.sort(key=lambda row: order[_key(row, row["seed"], settings)])
+    return pd.DataFrame(rows)
 
 
 def _stored(path: Path) -> list[dict[str, Any]]:

@@ -73,6 +73,11 @@ def continuing() -> bool:
     return os.environ.get("CIFAR_COURSE_CONTINUE") == "1"
 
 
+def quiet(progress: bool) -> bool:
+    """Tell whether a progress bar is to stay away: nobody asked for it, or `TQDM_DISABLE` says so for all."""
+    return not progress or bool(os.environ.get("TQDM_DISABLE"))
+
+
 def parameters_of(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """Give a notebook's parameters: the names that it annotates (`epochs: int = 8`), with their present values."""
     names = namespace.get("__annotations__")
@@ -100,7 +105,7 @@ class Run:
         self.metrics: dict[str, float] = {}
         self.started = time.time()
         self._history: dict[tuple[str, int], Any] = {}
-        self._inputs: dict[str, str] = {}
+        self._inputs: dict[str, str | None] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, name: str) -> Path:
@@ -179,20 +184,25 @@ class Run:
     def find_checkpoint(self, chapter: str, model: str) -> Path | None:
         """Find another chapter's weights: in this run first, then in the full, quick and interactive runs.
 
-        Prints which file it took, and remembers it: the chapter is done again when that file changes.
+        Prints which file it took, and notes in `inputs.json` what it found and what it missed: the chapter is done
+        again when one of these files changes or appears.
         """
         here = self.folder.parent
         others = [project_root() / "runs" / name for name in ("full", "quick", "interactive")]
-        for run in (here, *others):
+        found = None
+        for run in dict.fromkeys((here, *others)):
             path = run / chapter / f"{model}.safetensors"
+            place = os.path.relpath(path, project_root()).replace(os.sep, "/")
             if path.exists():
-                place = os.path.relpath(path, project_root()).replace(os.sep, "/")
-                print(f"Weights of {model}: taken from {run.name}/{chapter}.")
+                found = path
                 self._inputs[place] = hashlib.sha256(path.read_bytes()).hexdigest()
-                write_json(self.path("inputs.json"), self._inputs)
-                return path
-        print(f"Weights of {model}: no run has any; train them here, or run {chapter} first.")
-        return None
+                print(f"Weights of {model}: taken from {run.name}/{chapter}.")
+                break
+            self._inputs[place] = None
+        write_json(self.path("inputs.json"), self._inputs)
+        if found is None:
+            print(f"Weights of {model}: no run has any; train them here, or run {chapter} first.")
+        return found
 
 
 def duration(seconds: float) -> str:

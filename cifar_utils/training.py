@@ -184,9 +184,8 @@ class _Training:
             if resume is not None and resume.exists():
                 self._load(resume)
             epochs = self.settings["epochs"]
-            quiet = {} if progress else {"disable": True}  # left unsaid, TQDM_DISABLE decides
             bar = tqdm(total=epochs * len(self.train), initial=self.epoch * len(self.train), unit="batch",
-                       leave=False, mininterval=0.5, **quiet)
+                       leave=False, mininterval=0.5, disable=runs.quiet(progress))
             try:
                 with bar:
                     while self.epoch < epochs:

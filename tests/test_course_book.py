@@ -81,6 +81,12 @@ def test_alternative_texts_go_to_the_cells_metadata(tmp_path):
     assert made.cells[0].metadata["mystnb"]["image"]["alt"] == "a figure"
 
 
+def test_a_tables_address_goes_and_its_face_stays(tmp_path):
+    faces = {"text/html": "<table></table>", "text/plain": "<pandas.io.formats.style.Styler at 0x7f12ab34cd56>"}
+    made = cell_with(kind="display_data", data=faces)
+    assert outputs.clean(made, tmp_path) == [] and list(made.cells[0].outputs[0].data) == ["text/html"]
+
+
 @pytest.mark.parametrize(
     ("output", "words"),
     [

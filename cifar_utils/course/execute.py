@@ -19,6 +19,7 @@ from typing import Any
 from cifar_utils import runs
 from cifar_utils.course import chapters as course_chapters
 from cifar_utils.course import fingerprint as marks
+from cifar_utils.course import outputs
 from cifar_utils.course.chapters import Chapter
 from cifar_utils.course.project import CourseError, commit_of, relative
 
@@ -213,6 +214,7 @@ def _run_chapter(plan: Plan, chapter: Chapter) -> float:
             recorded = _recorded_inputs(plan.folder, chapter.name)
             entry["fingerprint"] = {**fixed, "inputs": marks.inputs(plan.root, recorded)}
             entry["peak_memory_mb"] = _peak_memory(own)
+            outputs.save_figures(outputs.read(finished), own / "figures")
             for path in (own / "attempt.json", own / KERNEL_LOG):
                 path.unlink(missing_ok=True)
         _enter(plan, chapter, entry)

@@ -1,11 +1,14 @@
 """Executed notebooks made fit to publish: no traces of the run or the machine, figures with their alternative texts."""
 
+import base64
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import nbformat
+
+from cifar_utils import runs
 
 _PROGRESS = re.compile(r"(^|[\r\n])[^\r\n]*\d+%\|[^\r\n]*|[^\r\n]*\d+(\.\d+)?(it|s)/(s|it)\b[^\r\n]*")
 _FOREIGN = re.compile(
@@ -30,6 +33,19 @@ def errors(notebook: nbformat.NotebookNode) -> list[str]:
         for output in cell.outputs
         if output.output_type == "error"
     ]
+
+
+def save_figures(notebook: nbformat.NotebookNode, folder: Path) -> list[Path]:
+    """Write the notebook's figures as PNG files named by cell; returns them. Figures of an earlier run go."""
+    wanted = {}
+    for number, cell in enumerate(notebook.cells, start=1):
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                wanted[folder / f"cell_{number:03d}.png"] = base64.b64decode(output.data["image/png"])
+    for path in folder.glob("cell_*.png"):
+        if path not in wanted:
+            path.unlink()
+    return [runs.write_whole(path, picture) for path, picture in wanted.items()]
 
 
 def clean(notebook: nbformat.NotebookNode, root: Path, *, keep_injected: bool = False) -> list[str]:
@@ -82,6 +98,8 @@ def _clean_outputs(cell: nbformat.NotebookNode, root: Path) -> list[str]:
         else:
             if "application/vnd.jupyter.widget-view+json" in output.data:
                 continue
+            if "text/html" in output.data and _ADDRESS.fullmatch(output.data.get("text/plain", "").strip()):
+                del output.data["text/plain"]  # a table's other face: no reader wants an object's address
             for kind, content in output.data.items():
                 if kind.startswith("text/") and isinstance(content, str):
                     output.data[kind] = _local(content, root)

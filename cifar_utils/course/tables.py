@@ -6,7 +6,7 @@ from typing import Any
 
 from cifar_utils import runs
 from cifar_utils.course.chapters import Chapter
-from cifar_utils.plotting import model_name
+from cifar_utils.plotting import MODEL_NAMES
 
 BEGIN, END = "<!-- chapters:begin -->", "<!-- chapters:end -->"
 _MARKS = ("confirmed", "corrected", "refuted", "undecided", "not tested")
@@ -24,10 +24,10 @@ def seconds(folder: Path, chapter: str) -> float | None:
 
 
 def result(folder: Path, chapter: str) -> str:
-    """A chapter's result in a few words: its best test accuracy, and how many claims were decided how."""
+    """A chapter's result in a few words: the best model on the test split, and how claims were decided."""
     metrics = read(folder / chapter / "metrics.json", {})
-    best = max(((v, k) for k, v in metrics.items() if re.fullmatch(r"[^.]+\.test\.accuracy", k)), default=None)
-    words = [f"{model_name(best[1].split('.')[0])}: {best[0]:.1%} of the test images right"] if best else []
+    found = [(metrics[key], name) for name in MODEL_NAMES if (key := f"{name}.test.accuracy") in metrics]
+    words = [f"{MODEL_NAMES[name]}: {accuracy:.1%} of the test images right" for accuracy, name in sorted(found)[-1:]]
     verdicts = [claim["verdict"] for claim in read(folder / chapter / "claims.json", [])]
     counts = [f"{verdicts.count(mark)} {mark}" for mark in _MARKS if mark in verdicts]
     return "; ".join([*words, *([f"claims: {', '.join(counts)}"] if counts else [])]) or "not run yet"
