@@ -26,7 +26,8 @@ def seconds(folder: Path, chapter: str) -> float | None:
 def result(folder: Path, chapter: str) -> str:
     """A chapter's result in a few words: the best model on the test split, and how claims were decided."""
     metrics = read(folder / chapter / "metrics.json", {})
-    found = [(metrics[key], name) for name in MODEL_NAMES if (key := f"{name}.test.accuracy") in metrics]
+    found = [(metrics[key], name) for name in MODEL_NAMES
+             if not name.endswith("_permuted") and (key := f"{name}.test.accuracy") in metrics]
     words = [f"{MODEL_NAMES[name]}: {accuracy:.1%} of the test images right" for accuracy, name in sorted(found)[-1:]]
     verdicts = [claim["verdict"] for claim in read(folder / chapter / "claims.json", [])]
     counts = [f"{verdicts.count(mark)} {mark}" for mark in _MARKS if mark in verdicts]
