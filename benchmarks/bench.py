@@ -156,8 +156,8 @@ def bench(examples: Examples, rounds: int) -> dict[str, Any]:
 def main() -> None:
     """Run the benchmark and write its table and file."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--images", type=int, default=12_800, help="training images used in a round")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that count, after one to warm up")
+    parser.add_argument("--images", type=int, default=25_600, help="training images used in a round")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds that count, after one to warm up")
     parser.add_argument("--output", type=Path, default=runs.project_root() / "runs" / "bench.json")
     arguments = parser.parse_args()
     result = bench(load_cifar10().train.subset(arguments.images), arguments.rounds)
