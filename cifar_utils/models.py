@@ -70,7 +70,7 @@ class _HalveByMaximum(torch.autograd.Function):
 
 
 def _share(gradient: Tensor, pairs: Tensor, maximum: Tensor) -> Tensor:
-    """Give the gradient (M, K) to the first of each pair (M, 2, K) where that one is the maximum, else to the second."""
+    """Give the gradient (M, K) to the first of a pair (M, 2, K) where that is the maximum, else to the second."""
     shared = torch.empty_like(pairs)
     torch.eq(pairs[:, 0], maximum, out=shared[:, 0])  # 1 or 0 in the pairs' own dtype, which multiplies fast
     shared[:, 0].mul_(gradient)
@@ -129,6 +129,16 @@ class CNN(nn.Module):
         rows = maps.permute(0, 2, 3, 1).flatten(1)  # (N, 4096), place by place: as channels_last maps lie in memory
         features = self.dense_layers(rows)  # (N, 128)
         return self.classify(features)  # (N, 10)
+
+
+def glorot(model: nn.Module) -> nn.Module:
+    """Draw the first weights anew as Keras does: uniform (Glorot & Bengio 2010), biases zero; gives the model back."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return model
 
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {model.__name__: model for model in (Linear, MLP, CNN)}
