@@ -15,9 +15,9 @@ _KEPT = ("versions", "device", "threads", "precision", "system", "commit", "prof
 def refresh(root: Path, plan: execute.Plan) -> list[Path]:
     """Write notebooks/*.ipynb (quick only), notebooks/reference/<profile>, README's table and book/_generated.
 
-    A plan of some chapters replaces theirs and leaves the others as they are. Returns the files that changed. The run must be complete and current. Everything is prepared and checked first;
-    raises CourseError, and replaces nothing, where an output holds an error, text on stderr, a path of this machine, or
-    a figure without alternative text.
+    A plan of some chapters replaces theirs and leaves the others as they are. Returns the files that changed. The run
+    must be complete and current. Everything is prepared and checked first; raises CourseError, and replaces nothing,
+    where an output holds an error, text on stderr, a path of this machine, or a figure without alternative text.
     """
     unfinished = execute.pending(plan)
     if unfinished:
