@@ -159,16 +159,6 @@ def arguments_of(model: nn.Module) -> dict[str, Any]:
     return {name: getattr(model, name) for name in names if name != "self"}
 
 
-def glorot(model: nn.Module) -> nn.Module:
-    """Draw the weights anew as Keras does: uniform (Glorot & Bengio 2010), biases zero. Gives the same model."""
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    return model
-
-
 def parameter_count(model: nn.Module) -> int:
     """Count the trained numbers of a model."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
