@@ -512,3 +512,28 @@ def feature_maps(maps: Any, title: str, columns: int = 8, *, names: Sequence[str
     figure.colorbar(drawn, ax=axes, label=label, shrink=0.9, aspect=25)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+@_styled
+def small_multiples(panels: Mapping[str, Mapping[str, Any]], title: str, xlabel: str, ylabel: str, columns: int = 3, *,
+                    percent: bool = False) -> Figure:
+    """A panel of curves for each heading, {heading: {name: (x, y)}}, on one y axis; a name has one look in all."""
+    names = list(dict.fromkeys(name for series in panels.values() for name in series))
+    hues, rows = _colours(names), math.ceil(len(panels) / columns)
+    figure, axes = _figure(0.8 + 1.75 * rows, rows, columns, gap=0.06)
+    for i, panel in enumerate(axes.flat):
+        panel.set_visible(i < len(panels))
+        panel.sharey(axes[0, 0])
+        heading = list(panels)[i] if i < len(panels) else ""
+        for name, (x, y) in panels.get(heading, {}).items():
+            k = names.index(name)
+            panel.plot(_array(x), _array(y), color=hues[k], linestyle=_DASHES[k % 7], marker=_MARKERS[k % 10],
+                       markersize=4.5, label=_label(name))
+        _finish(panel, "", xlabel, ylabel)
+        panel.set_title(heading, loc="left", fontsize=10.5)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if percent:
+            panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    _legend(axes[0, 0], axes[0, 0].get_legend_handles_labels()[0], below=True)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure

@@ -57,6 +57,7 @@ def every_figure():
         {"a": (ten, ten), "b": (ten, ten, ten - 0.1, ten + 0.1)}, "Lines", "x", "y", log_x=True, x_ticks=[0.1, 0.9]
     )
     yield plotting.scatter_classes(np.stack([ten, ten], 1), range(10), "Points", "x", "y")
+    yield plotting.small_multiples({k: {"mlp_best": (ten, ten)} for k in "abcd"}, "Panels", "x", "y", percent=True)
     yield plotting.histograms({"red": IMAGES[:, 0], "blue": IMAGES[:, 2]}, "Pixels", "value", reference={"mean": 120})
     yield plotting.filters(torch.randn(4, 3, 5, 5, requires_grad=True), "Filters")
     yield plotting.feature_maps(torch.randn(5, 6, 6, dtype=torch.bfloat16), "Maps", names=list("abcde"))
