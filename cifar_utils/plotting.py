@@ -355,7 +355,8 @@ def confusion_matrix(confusion: Any, title: str, normalise: bool = True, *, name
 
 @_styled
 def class_bars(series: Mapping[str, Any], title: str, xlabel: str, colours: Colours = None, *, form: str = "{:.2f}",
-               names: Sequence[str] = _CLASSES, reference: Mapping[str, float] | None = None) -> Figure:
+               names: Sequence[str] = _CLASSES, reference: Mapping[str, float] | None = None,
+               ylabel: str = "class") -> Figure:
     """A bar for each class and series, {name: values (10,)}; `reference`: {name: value} as lines; `form` of numbers."""
     values = {name: _array(v).astype(float) for name, v in series.items()}
     if wrong := [f"{name} {v.shape}" for name, v in values.items() if v.shape != (len(names),)]:
@@ -368,7 +369,7 @@ def class_bars(series: Mapping[str, Any], title: str, xlabel: str, colours: Colo
     panel.margins(x=0.1)
     panel.xaxis.set_major_formatter(_value_axis(form))
     legend = "below" if len(values) > 1 else ""
-    _finish(panel, title, xlabel, "class", reference=reference, vertical=True, legend=legend)
+    _finish(panel, title, xlabel, ylabel, reference=reference, vertical=True, legend=legend)
     return figure
 
 
