@@ -355,7 +355,8 @@ def confusion_matrix(confusion: Any, title: str, normalise: bool = True, *, name
 
 @_styled
 def class_bars(series: Mapping[str, Any], title: str, xlabel: str, colours: Colours = None, *, form: str = "{:.2f}",
-               names: Sequence[str] = _CLASSES, reference: Mapping[str, float] | None = None) -> Figure:
+               names: Sequence[str] = _CLASSES, reference: Mapping[str, float] | None = None,
+               ylabel: str = "class") -> Figure:
     """A bar for each class and series, {name: values (10,)}; `reference`: {name: value} as lines; `form` of numbers."""
     values = {name: _array(v).astype(float) for name, v in series.items()}
     if wrong := [f"{name} {v.shape}" for name, v in values.items() if v.shape != (len(names),)]:
@@ -368,7 +369,7 @@ def class_bars(series: Mapping[str, Any], title: str, xlabel: str, colours: Colo
     panel.margins(x=0.1)
     panel.xaxis.set_major_formatter(_value_axis(form))
     legend = "below" if len(values) > 1 else ""
-    _finish(panel, title, xlabel, "class", reference=reference, vertical=True, legend=legend)
+    _finish(panel, title, xlabel, ylabel, reference=reference, vertical=True, legend=legend)
     return figure
 
 
@@ -577,5 +578,30 @@ def runs_needed(runs: Mapping[str, Any], reported: Mapping[str, float], curves: 
         right.annotate(name, (right.get_xlim()[0], value), xytext=(4, 3), textcoords="offset points", fontsize=9)
     handles = [handle for panel in (left, right) for handle in panel.get_legend_handles_labels()[0]]
     _legend(right, handles, below=True)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+@_styled
+def small_multiples(panels: Mapping[str, Mapping[str, Any]], title: str, xlabel: str, ylabel: str, columns: int = 3, *,
+                    percent: bool = False) -> Figure:
+    """A panel of curves for each heading, {heading: {name: (x, y)}}, on one y axis; a name has one look in all."""
+    names = list(dict.fromkeys(name for series in panels.values() for name in series))
+    hues, rows = _colours(names), math.ceil(len(panels) / columns)
+    figure, axes = _figure(0.8 + 1.75 * rows, rows, columns, gap=0.06)
+    for i, panel in enumerate(axes.flat):
+        panel.set_visible(i < len(panels))
+        panel.sharey(axes[0, 0])
+        heading = list(panels)[i] if i < len(panels) else ""
+        for name, (x, y) in panels.get(heading, {}).items():
+            k = names.index(name)
+            panel.plot(_array(x), _array(y), color=hues[k], linestyle=_DASHES[k % 7], marker=_MARKERS[k % 10],
+                       markersize=4.5, label=_label(name))
+        _finish(panel, "", xlabel, ylabel)
+        panel.set_title(heading, loc="left", fontsize=10.5)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if percent:
+            panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    _legend(axes[0, 0], axes[0, 0].get_legend_handles_labels()[0], below=True)
     figure.suptitle(title, x=0.01, ha="left")
     return figure

@@ -62,6 +62,7 @@ def every_figure():
     yield plotting.runs_needed({"cnn_kernel_3": [1, 2], "cnn_kernel_5": [0, 1]}, {"cnn_kernel_3": 1, "cnn_kernel_5": 0},
                                {"order": ([1, 10], [0.5, 1])}, "Runs", "points", reference={"80 %": 0.8})
     yield plotting.scatter_classes(np.stack([ten, ten], 1), range(10), "Points", "x", "y")
+    yield plotting.small_multiples({k: {"mlp_best": (ten, ten)} for k in "abcd"}, "Panels", "x", "y", percent=True)
     yield plotting.histograms({"red": IMAGES[:, 0], "blue": IMAGES[:, 2]}, "Pixels", "value", reference={"mean": 120})
     yield plotting.filters(torch.randn(4, 3, 5, 5, requires_grad=True), "Filters")
     yield plotting.feature_maps(torch.randn(5, 6, 6, dtype=torch.bfloat16), "Maps", names=list("abcde"))
