@@ -91,22 +91,31 @@ class MaxPool(nn.Module):
 class CNN(nn.Module):
     """Blocks of convolution, 2×2 pooling and ReLU, then dense layers. The default is the network of TDSE-03.
 
-    `pool` halves height and width after each convolution by the maximum, the average, or a stride of the convolution
-    itself; "none" keeps them, so that only the dense layers see the whole image at once.
+    `pool` halves height and width at the end of each block by the maximum, the average, or a stride of the convolution
+    itself; "none" keeps them, so that only the dense layers see the whole image at once. With two
+    `convolutions_per_block` of 3×3 a block sees as far as with one of 5×5 (chapter 4). `image_size`: pixels a side.
     """
 
     def __init__(self, channels: tuple[int, ...] = (32, 64), kernel_size: int = 3, dense: tuple[int, ...] = (128,),
-                 dropout: float = 0.0, pool: str = "max") -> None:
+                 dropout: float = 0.0, pool: str = "max", convolutions_per_block: int = 1,
+                 image_size: int = 32) -> None:
         super().__init__()
         if pool not in ("max", "average", "stride", "none"):
             raise ValueError(f'pool must be "max", "average", "stride" or "none", got {pool!r}')
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, so that the padding keeps the image's size; got {kernel_size}")
+        if convolutions_per_block < 1 or image_size >> (0 if pool == "none" else len(channels)) < 1:
+            raise ValueError("a block needs a convolution, and the last pooling a pixel to keep; got "
+                             f"convolutions_per_block={convolutions_per_block}, image_size={image_size}")
         self.channels, self.kernel_size, self.dense = tuple(channels), kernel_size, tuple(dense)
         self.dropout, self.pool = dropout, pool
+        self.convolutions_per_block, self.image_size = convolutions_per_block, image_size
         blocks: list[nn.Module] = []
-        size = 32
+        size = image_size
         for before, after in zip((3, *self.channels[:-1]), self.channels):
+            for _ in range(convolutions_per_block - 1):
+                blocks += [nn.Conv2d(before, after, kernel_size, padding=kernel_size // 2), nn.ReLU()]
+                before = after
             stride = 2 if pool == "stride" else 1
             blocks.append(nn.Conv2d(before, after, kernel_size, stride, padding=kernel_size // 2))
             # ReLU never changes which of four values is the largest: after the pooling it has a quarter of the work.
@@ -124,7 +133,7 @@ class CNN(nn.Module):
         self.dense_layers = nn.Sequential(*layers)
         self.classify = nn.Linear(widths[-1], 10)
 
-    def forward(self, inputs: Tensor) -> Tensor:  # (N, 3, 32, 32)
+    def forward(self, inputs: Tensor) -> Tensor:  # (N, 3, 32, 32), or of another image_size
         maps = self.features(inputs)  # (N, 32, 16, 16) -> (N, 64, 8, 8)
         rows = maps.permute(0, 2, 3, 1).flatten(1)  # (N, 4096), place by place: as channels_last maps lie in memory
         features = self.dense_layers(rows)  # (N, 128)
@@ -187,8 +196,9 @@ def layer_table(model: nn.Module) -> pd.DataFrame:
     handles = [layer.register_forward_hook(note) for layer in leaves]
     training = model.training
     try:
+        size = getattr(model, "image_size", 32)
         with torch.no_grad():
-            model.eval()(torch.zeros(1, 3, 32, 32, device=next(model.parameters()).device))
+            model.eval()(torch.zeros(1, 3, size, size, device=next(model.parameters()).device))
     finally:
         model.train(training)
         for handle in handles:

@@ -355,7 +355,8 @@ def confusion_matrix(confusion: Any, title: str, normalise: bool = True, *, name
 
 @_styled
 def class_bars(series: Mapping[str, Any], title: str, xlabel: str, colours: Colours = None, *, form: str = "{:.2f}",
-               names: Sequence[str] = _CLASSES, reference: Mapping[str, float] | None = None) -> Figure:
+               names: Sequence[str] = _CLASSES, reference: Mapping[str, float] | None = None,
+               ylabel: str = "class") -> Figure:
     """A bar for each class and series, {name: values (10,)}; `reference`: {name: value} as lines; `form` of numbers."""
     values = {name: _array(v).astype(float) for name, v in series.items()}
     if wrong := [f"{name} {v.shape}" for name, v in values.items() if v.shape != (len(names),)]:
@@ -368,7 +369,7 @@ def class_bars(series: Mapping[str, Any], title: str, xlabel: str, colours: Colo
     panel.margins(x=0.1)
     panel.xaxis.set_major_formatter(_value_axis(form))
     legend = "below" if len(values) > 1 else ""
-    _finish(panel, title, xlabel, "class", reference=reference, vertical=True, legend=legend)
+    _finish(panel, title, xlabel, ylabel, reference=reference, vertical=True, legend=legend)
     return figure
 
 
@@ -510,5 +511,97 @@ def feature_maps(maps: Any, title: str, columns: int = 8, *, names: Sequence[str
                                  interpolation="nearest")
             panel.set_title(names[i] if names else "", fontsize=9, fontweight="normal", pad=2)
     figure.colorbar(drawn, ax=axes, label=label, shrink=0.9, aspect=25)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+@_styled
+def scatter(series: Mapping[str, Any], title: str, xlabel: str, ylabel: str, colours: Colours = None, *,
+            log_x: bool = False, percent: bool = False, arrow: tuple[Any, Any, str] | None = None) -> Figure:
+    """Points: {name: (x, y)}, one or several, or (x, y, low, high) with intervals; single points bear their names.
+
+    `percent`: y are shares. `arrow`: from (x, y) to (x, y) with a legend, for a pair that somebody else reports.
+    """
+    figure, axes = _figure(3.9)
+    panel = axes[0, 0]
+    for i, ((name, points), colour) in enumerate(zip(series.items(), _colours(series, colours), strict=True)):
+        x, y, *ends = (np.atleast_1d(_array(values)).astype(float) for values in points)
+        panel.plot(x, y, _MARKERS[i % 10], color=colour, markersize=8, markeredgecolor="black", label=_label(name),
+                   zorder=3)
+        if ends:
+            panel.vlines(x, *ends, color=colour, linewidth=2, zorder=2)
+        if len(x) == 1:
+            panel.annotate(_label(name), (x[0], y[0]), xytext=(9, -3), textcoords="offset points", fontsize=9.5)
+    if arrow is not None:
+        panel.annotate("", arrow[1], arrow[0], arrowprops={"arrowstyle": "-|>", "color": "#333333", "linewidth": 1.5})
+        panel.plot(*zip(*arrow[:2]), color="#333333", linewidth=0, marker="+", markersize=9, label=arrow[2])
+    panel.set_xscale("log" if log_x else "linear")
+    panel.margins(x=0.14, y=0.12)
+    if log_x:
+        panel.xaxis.set_major_formatter("{x:,.10g}")
+    if percent:
+        panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+    several = any(np.size(points[0]) > 1 for points in series.values())
+    _finish(panel, title, xlabel, ylabel, legend="below" if several else "")
+    return figure
+
+
+@_styled
+def runs_needed(runs: Mapping[str, Any], reported: Mapping[str, float], curves: Mapping[str, Any], title: str,
+                ylabel: str, *, colours: Colours = None, reference: Mapping[str, float] | None = None) -> Figure:
+    """Left: {name: values of single runs} as dots, {name: reported value} as a line each; right: {name: (runs, share)}.
+
+    The left panel shows why one run each cannot decide, the right one how many could; its `reference` are level lines.
+    """
+    figure, axes = _figure(4.1, columns=2, ratios=[1, 1.35])
+    left, right = axes[0]
+    hues = dict(zip(runs, _colours(runs, colours), strict=True))
+    for i, (name, values) in enumerate(runs.items()):
+        values = _array(values)
+        left.plot(i + np.linspace(-0.16, 0.16, len(values)), values, _MARKERS[i], color=hues[name], markersize=8,
+                  markeredgecolor="black", zorder=3, label=f"{_label(name)}: our runs")
+        left.axhline(reported[name], color=hues[name], linestyle=_DASHES[1 + i], linewidth=2.2, zorder=2,
+                     label=f"{_label(name)}: reported, one run")
+    left.set_xticks(range(len(runs)), [_label(name) for name in runs])
+    left.set_xlim(-0.6, len(runs) - 0.4)
+    left.margins(y=0.12)
+    left.grid(axis="x", visible=False)
+    for i, (name, (x, y)) in enumerate(curves.items()):
+        right.plot(_array(x), _array(y), color=_PALETTE[(0, 3, 7)[i % 3]], linestyle=_DASHES[i], label=name)
+    right.set(xscale="log", ylim=(0, 1.02))
+    right.xaxis.set_major_formatter("{x:,.10g}")
+    right.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _finish(left, "", "single runs", ylabel)
+    _finish(right, "", "runs of each", "probability")
+    for name, value in (reference or {}).items():
+        right.axhline(value, color="#333333", linewidth=1.2, linestyle=":")
+        right.annotate(name, (right.get_xlim()[0], value), xytext=(4, 3), textcoords="offset points", fontsize=9)
+    handles = [handle for panel in (left, right) for handle in panel.get_legend_handles_labels()[0]]
+    _legend(right, handles, below=True)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+@_styled
+def small_multiples(panels: Mapping[str, Mapping[str, Any]], title: str, xlabel: str, ylabel: str, columns: int = 3, *,
+                    percent: bool = False) -> Figure:
+    """A panel of curves for each heading, {heading: {name: (x, y)}}, on one y axis; a name has one look in all."""
+    names = list(dict.fromkeys(name for series in panels.values() for name in series))
+    hues, rows = _colours(names), math.ceil(len(panels) / columns)
+    figure, axes = _figure(0.8 + 1.75 * rows, rows, columns, gap=0.06)
+    for i, panel in enumerate(axes.flat):
+        panel.set_visible(i < len(panels))
+        panel.sharey(axes[0, 0])
+        heading = list(panels)[i] if i < len(panels) else ""
+        for name, (x, y) in panels.get(heading, {}).items():
+            k = names.index(name)
+            panel.plot(_array(x), _array(y), color=hues[k], linestyle=_DASHES[k % 7], marker=_MARKERS[k % 10],
+                       markersize=4.5, label=_label(name))
+        _finish(panel, "", xlabel, ylabel)
+        panel.set_title(heading, loc="left", fontsize=10.5)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if percent:
+            panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    _legend(axes[0, 0], axes[0, 0].get_legend_handles_labels()[0], below=True)
     figure.suptitle(title, x=0.01, ha="left")
     return figure

@@ -70,6 +70,36 @@ def test_compute_of_a_training_image():
     assert {k: round(v, 1) for k, v in flops.items()} == {1: 6.7, 3: 35.0, 5: 91.6, 7: 176.6}
 
 
+@pytest.mark.parametrize(("size", "features"), [(16, 64 * 4 * 4), (32, 64 * 8 * 8), (64, 64 * 16 * 16)])
+def test_cnn_of_another_image_size(size, features):
+    model = models.CNN(image_size=size)
+    assert model(torch.zeros(2, 3, size, size)).shape == (2, 10)
+    assert model.dense_layers[0].in_features == features
+    convolutions = models.layer_table(model)["MFLOP"].iloc[[0, 3]].sum()  # in proportion to the pixels
+    assert convolutions == pytest.approx(11.206656 * (size / 32) ** 2)
+
+
+def test_two_small_convolutions_see_as_far_as_one_larger():
+    fields = {}
+    for name, model in {"5": models.CNN((2, 3), 5), "3+3": models.CNN((2, 3), 3, convolutions_per_block=2)}.items():
+        image = torch.rand(1, 3, 32, 32).requires_grad_()
+        models.glorot(model).features(image)[0, :, 4, 4].sum().backward()
+        rows = image.grad.abs().sum((0, 1, 3)).nonzero()
+        fields[name] = int(rows.max() - rows.min()) + 1
+        assert models.layer_table(model)["parameters"].sum() == models.parameter_count(model)
+    assert fields["5"] <= 16 and fields["3+3"] <= 16 and max(fields.values()) > 10
+
+
+def test_glorot_draws_uniform_weights_and_no_biases():
+    torch.manual_seed(0)
+    model = models.glorot(models.CNN())
+    weights = model.features[3].weight.detach()  # (64, 32, 3, 3)
+    limit = (6 / (9 * (weights.shape[0] + weights.shape[1]))) ** 0.5
+    assert weights.abs().max() <= limit
+    assert weights.std() == pytest.approx(limit / 3 ** 0.5, rel=0.02)
+    assert all(not layer.bias.any() for layer in model.modules() if hasattr(layer, "bias") and layer.bias is not None)
+
+
 def test_layer_table_leaves_the_model_as_it_was():
     model = models.CNN(dropout=0.3).train()
     table = models.layer_table(model)
@@ -83,10 +113,15 @@ def test_wrong_arguments_are_refused():
         models.CNN(pool="min")
     with pytest.raises(ValueError, match="odd"):
         models.CNN(kernel_size=4)
+    with pytest.raises(ValueError, match="image_size=3"):
+        models.CNN(image_size=3)
+    with pytest.raises(ValueError, match="convolutions_per_block=0"):
+        models.CNN(convolutions_per_block=0)
 
 
 @pytest.mark.parametrize("model", [models.Linear(), models.MLP((7, 5), 0.2),
-                                   models.CNN((3,), 5, (4, 4), 0.1, "average")])
+                                   models.CNN((3,), 5, (4, 4), 0.1, "average"),
+                                   models.CNN((3, 4), convolutions_per_block=3, image_size=12)])
 def test_arguments_build_the_same_model_again(model):
     again = type(model)(**models.arguments_of(model))
     assert models.arguments_of(again) == models.arguments_of(model)

@@ -56,7 +56,13 @@ def every_figure():
     yield plotting.lines(
         {"a": (ten, ten), "b": (ten, ten, ten - 0.1, ten + 0.1)}, "Lines", "x", "y", log_x=True, x_ticks=[0.1, 0.9]
     )
+    yield plotting.scatter({"cnn_kernel_3": (35, 0.6, 0.5, 0.7), "other": (90, 0.5)}, "Cost", "MFLOP", "a", log_x=True)
+    arrow = ((0.5, 0.4), (0.7, 0.2), "somebody else's")
+    yield plotting.scatter({"a": (ten, ten), "b": (ten, -ten)}, "Clouds", "x", "y", percent=True, arrow=arrow)
+    yield plotting.runs_needed({"cnn_kernel_3": [1, 2], "cnn_kernel_5": [0, 1]}, {"cnn_kernel_3": 1, "cnn_kernel_5": 0},
+                               {"order": ([1, 10], [0.5, 1])}, "Runs", "points", reference={"80 %": 0.8})
     yield plotting.scatter_classes(np.stack([ten, ten], 1), range(10), "Points", "x", "y")
+    yield plotting.small_multiples({k: {"mlp_best": (ten, ten)} for k in "abcd"}, "Panels", "x", "y", percent=True)
     yield plotting.histograms({"red": IMAGES[:, 0], "blue": IMAGES[:, 2]}, "Pixels", "value", reference={"mean": 120})
     yield plotting.filters(torch.randn(4, 3, 5, 5, requires_grad=True), "Filters")
     yield plotting.feature_maps(torch.randn(5, 6, 6, dtype=torch.bfloat16), "Maps", names=list("abcde"))

@@ -136,7 +136,7 @@ def mistakes(
     test = (cifar or _cifar()).test
     predictions = evaluation.predict(loaded.model, test, normalisation=loaded.normalisation)
     folder = output or root / "runs" / "analysis"
-    for old in folder.glob("[0-9][0-9]_*_*_*.png"):
+    for old in folder.glob("[0-9]*_*_*_*.png"):
         old.unlink()  # the last analysis' images would mix with these
     table = analysis.save_images(folder, test, predictions, analysis.most_confident_mistakes(predictions, count))
     print(f"{checkpoint.stem} ({relative(checkpoint, root)}): accuracy {predictions.correct.float().mean():.1%}")
