@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +20,10 @@ from cifar_utils import runs
 from cifar_utils.batches import STANDARD, Normalisation
 from cifar_utils.data import CLASS_NAMES, Examples
 from cifar_utils.evaluation import Predictions, predict
+
+with warnings.catch_warnings():  # cleanlab and captum take it, and without ipywidgets it warns when first imported
+    warnings.simplefilter("ignore")
+    import tqdm.auto  # noqa: F401
 
 
 def most_confident_mistakes(predictions: Predictions, count: int = 10) -> torch.Tensor:
