@@ -571,7 +571,7 @@ def runs_needed(runs: Mapping[str, Any], reported: Mapping[str, float], curves: 
     right.set(xscale="log", ylim=(0, 1.02))
     right.xaxis.set_major_formatter("{x:,.10g}")
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
-    _finish(left, "", "single runs", ylabel)
+    _finish(left, "", "network", ylabel)
     _finish(right, "", "runs of each", "probability")
     for name, value in (reference or {}).items():
         right.axhline(value, color="#333333", linewidth=1.2, linestyle=":")
