@@ -1,5 +1,5 @@
-// Names of the theme's own buttons, as a screen reader reads them.
-document.addEventListener("DOMContentLoaded", () => {
-  for (const key of document.querySelectorAll(".search-button-field .search-button__kbd-shortcut")) key.ariaHidden = "true";
-  for (const icon of document.querySelectorAll(".theme-switch-button > *")) icon.ariaHidden = "true";
+// Names of the theme's own buttons: what a screen reader says is what stands there. Icons become drawings before "load".
+addEventListener("load", () => {
+  for (const key of document.querySelectorAll(".search-button__kbd-shortcut")) key.ariaHidden = "true";
+  for (const title of document.querySelectorAll(".theme-switch-button title")) title.remove();
 });

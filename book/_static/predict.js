@@ -12,16 +12,17 @@ document.addEventListener("DOMContentLoaded", () => {
   // A paragraph or list that follows a heading "Predict", stands in a box "Predict", or begins with a bold "Predict.".
   function isPrompt(block) {
     const box = block.closest(".admonition");
-    const heading = block.parentElement.matches("section") && block.parentElement.querySelector("h2, h3, h4");
-    const titles = [box?.querySelector(".admonition-title"), heading, block.firstElementChild?.matches("strong") && block.firstElementChild];
+    const titles = [box?.querySelector(".admonition-title"), block.querySelector(":scope > strong:first-child")];
+    if (block.parentElement.matches("section")) titles.push(block.parentElement.querySelector("h2, h3, h4"));
     return titles.some((title) => title && /^\s*Predict\b/.test(title.textContent));
   }
 
   // Parts of a block: {letter, nodes}; letter is "" for text that belongs to no answer.
   function partsOf(block) {
     const parts = [{ letter: "", nodes: [] }];
-    const lines = block.matches("ul, ol") ? [...block.children].flatMap((item) => [new Text("\n"), ...item.childNodes]) : [...block.childNodes];
-    for (const node of lines.flatMap((line) => (line.nodeName === "P" ? [...line.childNodes] : [line]))) {
+    const isList = block.matches("ul, ol");
+    const items = isList ? [...block.children].flatMap((item) => [new Text("\n"), ...item.childNodes]) : [...block.childNodes];
+    for (const node of items.flatMap((item) => (item.nodeName === "P" ? [...item.childNodes] : [item]))) {
       let rest = node.nodeType === Node.TEXT_NODE ? node.data : null;
       for (let found; rest !== null && (found = LETTER.exec(rest)); ) {
         parts.at(-1).nodes.push(new Text(rest.slice(0, found.index)));
@@ -40,7 +41,7 @@ document.addEventListener("DOMContentLoaded", () => {
       groups.at(-1).answers.push(part);
       const cut = part.nodes.findIndex((node) => node.nodeType === Node.TEXT_NODE && /;\s/.test(node.data));
       const isLast = number === parts.length - 2;
-      if (cut >= 0 && !isLast && !/[·;]\s*$/.test(part.nodes.at(-1).data ?? "")) {
+      if (cut >= 0 && !isLast && !/([·;]\s*|\n\s*)$/.test(part.nodes.at(-1).data ?? "")) {
         const [before, ...after] = part.nodes[cut].data.split(/(?<=;)\s/);
         groups.push({ ask: [new Text(after.join(" ")), ...part.nodes.slice(cut + 1)], answers: [] });
         part.nodes = [...part.nodes.slice(0, cut), new Text(before)];
@@ -59,7 +60,8 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 
   const page = location.pathname.split("/").slice(-2).join("/");
-  const folds = [...document.querySelectorAll("details")].filter((fold) => /^\s*What happened/.test(fold.firstElementChild.textContent));
+  const isResult = (fold) => /^\s*What happened/.test(fold.firstElementChild.textContent);
+  const folds = [...document.querySelectorAll("details")].filter(isResult);
   const prompts = [];
   for (const block of document.querySelectorAll(".bd-article p, .bd-article ul, .bd-article ol")) {
     if (!block.isConnected || block.closest("details, fieldset") || !isPrompt(block)) continue;
@@ -85,13 +87,13 @@ document.addEventListener("DOMContentLoaded", () => {
 
   // Beside each result: what the reader chose in the last prompt above it.
   for (const fold of folds) {
-    const above = prompts.filter((sets) => sets[0].compareDocumentPosition(fold) & Node.DOCUMENT_POSITION_FOLLOWING);
-    const prompt = above.at(-1);
-    if (!prompt || folds.some((other) => other !== fold && follows(prompt[0], other) && follows(other, fold))) continue;
+    const prompt = prompts.filter(([set]) => follows(set, fold)).at(-1);
+    if (!prompt || folds.some((other) => follows(prompt[0], other) && follows(other, fold))) continue; // another's result
     const recall = made("p", "predict-recall");
     const show = () => {
       const chosen = prompt.flatMap((set) => [...set.querySelectorAll("input:checked + span")]);
-      recall.replaceChildren(...(chosen.length ? ["You predicted: ", ...chosen.flatMap((answer) => [...answer.cloneNode(true).childNodes, ". "])] : ["You have not chosen an answer yet."]));
+      const answers = chosen.flatMap((answer) => [" ", ...answer.cloneNode(true).childNodes, "."]);
+      recall.replaceChildren(...(answers.length ? ["You predicted:", ...answers] : ["You have not chosen an answer yet."]));
     };
     fold.firstElementChild.after(recall);
     for (const set of prompt) set.addEventListener("change", show);

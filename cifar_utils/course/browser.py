@@ -87,10 +87,10 @@ def show_in(page: Page, theme: str, width: int) -> None:
 
 def photograph(html: Path, folder: Path) -> list[Path]:
     """Photograph every page, light, dark and on a phone, in slices from top to bottom. Replaces what `folder` holds."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     taken: list[Path] = []
     with chromium() as browser, served(html) as address:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         page = browser.new_page()
         for name in pages(html):
             page.goto(f"{address}/{name}")
