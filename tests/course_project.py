@@ -1,6 +1,10 @@
 """A small course made in a temporary folder, for the tests of the runner: real notebooks, run by a real kernel."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -49,6 +53,28 @@ def course(root: Path, **chapters: list[str]) -> Path:
     for name, cells in chapters.items():
         notebook(root / "notebooks" / f"{name.lstrip('_')}.ipynb", *cells)
     return root
+
+
+def jupyter_book(project: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Build the book at `project` by plain Jupyter Book, warnings as errors; its pages are in `_build/html`."""
+    program = "from jupyter_book.cli.main import main; main()"
+    words = ["build", ".", "-W", "-n", "--keep-going"]
+    return subprocess.run(
+        [sys.executable, "-c", program, *words],
+        cwd=project,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        timeout=600,
+        check=False,
+    )
+
+
+def warnings(built: subprocess.CompletedProcess[str]) -> str:
+    """What a build complained of, or the end of what it said."""
+    return "\n".join(re.findall(r".*(?:WARNING|ERROR).*", built.stdout)) or built.stdout[-3000:]
 
 
 def summary(folder: Path) -> dict:

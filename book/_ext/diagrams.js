@@ -1,5 +1,6 @@
 // Draws the page's Mermaid diagrams. One drawing serves light and dark: in dark mode course.css inverts it.
-document.addEventListener("DOMContentLoaded", async () => {
+window.diagramsDrawn = (async () => {
+  await new Promise((ready) => document.addEventListener("DOMContentLoaded", ready));
   mermaid.initialize({ startOnLoad: false, theme: "neutral", fontFamily: getComputedStyle(document.body).fontFamily });
   for (const [number, place] of document.querySelectorAll("pre.mermaid").entries()) {
     try {
@@ -10,4 +11,4 @@ document.addEventListener("DOMContentLoaded", async () => {
       console.error(error); // the diagram's text stays readable
     }
   }
-});
+})();

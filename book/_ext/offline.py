@@ -1,8 +1,7 @@
-"""Sphinx extension: the book loads the scripts of its diagrams and formulas from itself, not from another host.
+"""Sphinx extension: the book asks no other host for anything.
 
-`cifar_utils.course.vendor.fetch` puts the scripts into `_build/vendor`. Where that folder is found, in the source
-folder or above it (the book is also built from a copy under `_build/stage`), it travels with the pages; where it
-is not, the defaults of the extensions, which name a public host, stay.
+`cifar_utils.course.vendor` fetches the scripts that draw diagrams and formulas into `_build/vendor`, from where they
+travel with the pages. What could not be fetched is left out: a diagram stays text, a formula stays TeX.
 """
 
 from __future__ import annotations
@@ -13,35 +12,49 @@ from typing import Any
 import sphinx_thebe
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.ext import mathjax
 from sphinxcontrib import mermaid
+
+from cifar_utils.course import vendor
 
 MERMAID = "third_party/mermaid/mermaid.min.js"
 MATHJAX = "third_party/mathjax/tex-svg-full.js"
 
 
-def find_vendor(source: Path) -> Path | None:
-    """The nearest `_build/vendor` of `source` or of a folder above it."""
+def scripts(source: Path) -> Path:
+    """The nearest `_build/vendor` of `source` or a folder above it (the book is also built from a copy below `_build`).
+
+    Where there is none, it is made in `source`.
+    """
     candidates = (folder / "_build" / "vendor" for folder in (source, *source.parents))
-    return next((folder for folder in candidates if (folder / "third_party").is_dir()), None)
+    found = next((folder for folder in candidates if (folder / "third_party").is_dir()), None)
+    if found is None:
+        found = source / "_build" / "vendor"
+        vendor.fetch(found)
+    return found
 
 
 def place(app: Sphinx, config: Config) -> None:
-    """Copy the scripts to the book's root and point MathJax at its copy."""
-    vendor = find_vendor(Path(app.srcdir))
-    if vendor is None:
-        return
-    # Not below _static: Jupyter Book loads every script from there on every page.
-    config.html_extra_path = [*config.html_extra_path, str(vendor)]
-    config.book_mermaid = (vendor / MERMAID).is_file()
-    if (vendor / MATHJAX).is_file():
+    """Copy the scripts to the book's root and let the pages take them from there."""
+    folder = scripts(Path(app.srcdir))
+    # Not below _static: what is there may be loaded on every page.
+    config.html_extra_path = [*config.html_extra_path, str(folder)]
+    config.book_mermaid = (folder / MERMAID).is_file()
+    if (folder / MATHJAX).is_file():
         config.mathjax_path = f"../{MATHJAX}"  # relative to _static
+    else:
+        silence(app, "html-page-context", mathjax.install_mathjax)
+
+
+def everything_on_one_page(app: Sphinx) -> None:
+    """Where the whole book is one page, to be printed, load the formulas' script: Sphinx asks each page by its name."""
+    if app.builder.name == "singlehtml":
+        app.set_html_assets_policy("always")
 
 
 def add_mermaid(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Load Mermaid's classic script on pages with a diagram: an ES module does not load from file://."""
-    if not app.config.book_mermaid:
-        mermaid.install_js(app, page, template, context, doctree)
-    elif doctree is not None and doctree.next_node(mermaid.mermaid):
+    if app.config.book_mermaid and doctree is not None and doctree.next_node(mermaid.mermaid):
         app.add_js_file(f"../{MERMAID}")
         app.add_js_file(None, body=(Path(__file__).parent / "diagrams.js").read_text(encoding="utf-8"))
 
@@ -64,5 +77,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     silence(app, "doctree-resolved", sphinx_thebe.update_thebe_context)
     app.add_config_value("book_mermaid", False, "html", bool)
     app.connect("config-inited", place)
+    app.connect("builder-inited", everything_on_one_page)
     app.connect("html-page-context", add_mermaid)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""Builds the HTML book from a run's executed notebooks, by way of a staging copy."""
+"""Builds the book from a run's executed notebooks, by way of a staging copy: as pages, and as one PDF."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from cifar_utils import runs
-from cifar_utils.course import execute, outputs, tables, vendor
+from cifar_utils.course import browser, execute, outputs, tables, vendor
 from cifar_utils.course.project import CourseError, relative
 
 _FOLDERS = ("book",)
@@ -46,29 +46,39 @@ def build(root: Path, plan: execute.Plan) -> Path:
             + f"\nTo mend it: cifar-course run --profile {plan.profile}"
         )
     stage = root / "_build" / "stage" / plan.profile
-    work = root / "_build" / "book" / plan.profile
     _stage(root, plan, stage)
     vendor.fetch(root / "_build" / "vendor")
     plan.say("Building the book ...")
+    made = _jupyter_book(root, stage, root / "_build" / "book" / plan.profile, builder="html")
+    html = root / "_build" / "html"
+    _mirror(made, html)
+    shutil.rmtree(
+        root / "_build" / ".doctrees", ignore_errors=True
+    )  # a plain `jupyter-book build .` must not take these pages for its own
+    return html / "index.html"
+
+
+def build_pdf(root: Path, plan: execute.Plan) -> Path:
+    """Print the book that `build` has just staged: all of it as one page, by the browser, into `_build/book.pdf`.
+
+    Raises CourseError where no browser is installed, or where the book has warnings.
+    """
+    plan.say("Printing the book ...")
+    stage = root / "_build" / "stage" / plan.profile
+    made = _jupyter_book(root, stage, root / "_build" / "book" / f"{plan.profile}-pdf", builder="singlehtml")
+    return browser.print_pdf(made, root / "_build" / "book.pdf")
+
+
+def _jupyter_book(root: Path, stage: Path, work: Path, *, builder: str) -> Path:
+    """Build what lies at `stage`, warnings as errors, into `work`, which no other builder uses; return its pages."""
     code = "from jupyter_book.cli.main import main; main()"
-    command = [
-        sys.executable,
-        "-c",
-        code,
-        "build",
-        str(stage),
-        "--path-output",
-        str(work),
-        "-W",
-        "-n",
-        "--keep-going",
-    ]
+    words = ["build", str(stage), "--path-output", str(work), "--builder", builder, "-W", "-n", "--keep-going"]
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     answer = subprocess.run(
-        command,
+        [sys.executable, "-c", code, *words],
         cwd=root,
         env=environment,
         stdout=subprocess.PIPE,
@@ -78,19 +88,14 @@ def build(root: Path, plan: execute.Plan) -> Path:
         errors="replace",
         check=False,
     )
-    log = runs.write_whole(root / "_build" / f"book-{plan.profile}.log", _COLOURS.sub("", answer.stdout))
+    log = runs.write_whole(root / "_build" / f"book-{work.name}.log", _COLOURS.sub("", answer.stdout))
     if answer.returncode:
         lines = [line.replace(f"{stage}{os.sep}", "") for line in log.read_text(encoding="utf-8").splitlines()]
         said = [line for line in lines if re.search(r"WARNING|ERROR|CRITICAL", line)] or lines[-15:]
         raise CourseError(
             "The book has warnings:\n  " + "\n  ".join(said[:40]) + f"\nAll that was said: {relative(log, root)}"
         )
-    html = root / "_build" / "html"
-    _mirror(work / "_build" / "html", html)
-    shutil.rmtree(
-        root / "_build" / ".doctrees", ignore_errors=True
-    )  # a plain `jupyter-book build .` must not take these pages for its own
-    return html / "index.html"
+    return work / "_build" / builder
 
 
 def _stage(root: Path, plan: execute.Plan, stage: Path) -> None:

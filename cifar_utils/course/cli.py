@@ -41,6 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     p = verb("book", "obtain the data, run what changed, build the book")
     p.add_argument("--profile", default="quick", help="which run the book shows (default: quick)")
     p.add_argument("--no-run", action="store_true", help="only build, from the run as it is")
+    p.add_argument("--pdf", action="store_true", help="also print it, with the browser that is installed")
+    verb("pictures", "photograph every page of the built book, light, dark and on a phone")
     p = verb("refresh", "make the committed notebooks and reference from a run")
     p.add_argument("chapters", nargs="*", help="03_cnn, or just 3: replace only theirs (default: all)")
     p.add_argument(
@@ -144,7 +146,15 @@ def _do(root: Path, options: argparse.Namespace) -> int:
     elif verb == "train":
         _run(root, _parser().parse_args(["run", "02", "03", "--profile", options.profile]))
     elif verb == "book":
-        _book(root, options.profile, only_build=options.no_run)
+        _book(root, options.profile, only_build=options.no_run, with_pdf=options.pdf)
+    elif verb == "pictures":
+        from cifar_utils.course import browser
+
+        html = root / "_build" / "html"
+        if not (html / "index.html").is_file():
+            raise CourseError("There is no book to photograph yet: cifar-course book")
+        taken = browser.photograph(html, root / "_build" / "pictures")
+        print(f"{len(taken)} pictures in _build/pictures")
     elif verb == "refresh":
         _refresh(root, options.profile, options.chapters)
     else:
@@ -230,7 +240,7 @@ def _execute(plan: "execute.Plan", watch: Stopwatch) -> None:  # type: ignore[na
         watch.add(name, seconds, "" if seconds else "nothing changed")
 
 
-def _book(root: Path, profile: str, *, only_build: bool) -> None:
+def _book(root: Path, profile: str, *, only_build: bool, with_pdf: bool) -> None:
     from cifar_utils.course import book, execute
 
     watch, began = Stopwatch(), time.monotonic()
@@ -239,6 +249,9 @@ def _book(root: Path, profile: str, *, only_build: bool) -> None:
         _execute(plan, watch)
     with watch.part("book"):
         page = book.build(root, plan)
+    if with_pdf:
+        with watch.part("PDF"):
+            print(f"The whole book to print: {relative(book.build_pdf(root, plan), root)}")
     rest = time.monotonic() - began - sum(seconds for _, seconds, _ in watch.parts)
     watch.add("starting, checking", max(rest, 0.0))
     print(f"\n{watch.table()}\n\nThe book: {relative(page, root)}\nOpen: {page.as_uri()}")

@@ -1,4 +1,4 @@
-"""Third-party scripts of the book: fetched by package name when the book is built, never committed."""
+"""Third-party scripts of the book and its tests: fetched by package name when they are needed, never committed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Package:
-    """One npm package: its exact version, the SHA-256 of its archive, and the files that the book needs."""
+    """One npm package: version, SHA-256 of its archive, the files that are needed, and what is so without them."""
 
     name: str
     version: str
     sha256: str
     files: tuple[str, ...]
+    without: str
 
 
 # One script each: both are "everything built in" bundles, so that a page opened from disk loads nothing else.
@@ -28,12 +29,14 @@ PACKAGES = (
         "11.12.1",
         "3bd65ddefe97fb2e01d976a01d4078f8d773bfc56c6a75a9abf08b564ce0f8b2",
         ("dist/mermaid.min.js", "LICENSE"),
+        without="the book shows its diagrams as text",
     ),
     Package(
         "mathjax",
         "3.2.2",
         "1b9c0a1c44df864e915690558e72adb9cc5203360daefd385084ced3b6c64c09",
         ("es5/tex-svg-full.js", "LICENSE"),
+        without="the book shows its formulas as TeX",
     ),
 )
 
@@ -43,12 +46,13 @@ class VendorError(RuntimeError):
 
 
 def fetch(folder: Path, *, packages: tuple[Package, ...] = PACKAGES, timeout_seconds: float = 300) -> list[Path]:
-    """Bring the book's scripts to `folder`/third_party (`folder` is `_build/vendor`); return their paths.
+    """Bring the packages' files to `folder`/third_party (for the book `_build/vendor`); return their paths.
 
-    What is already there is kept; each package appears whole or not at all. Where a package cannot be had
-    (no npm, no network) a note is printed, and the pages that need it will ask a public host for it.
+    What is already there is kept; each package appears whole or not at all. Where one cannot be had (no npm, no
+    network) a note says what is missing now: no page asks another host for it.
     """
     paths: list[Path] = []
+    (folder / "third_party").mkdir(parents=True, exist_ok=True)
     for package in packages:
         target = folder / "third_party" / package.name
         version = target / "VERSION"
@@ -56,7 +60,7 @@ def fetch(folder: Path, *, packages: tuple[Package, ...] = PACKAGES, timeout_sec
             try:
                 _install(package, target, timeout_seconds)
             except VendorError as error:
-                print(f"Book: {package.name} is left out ({error}); pages will ask a public host for it.")
+                print(f"{package.name} is left out ({error}): {package.without}.")
                 continue
         paths += [target / Path(name).name for name in package.files]
     return paths
@@ -66,7 +70,6 @@ def _install(package: Package, target: Path, timeout_seconds: float) -> None:
     npm = shutil.which("npm")  # finds npm.cmd on Windows too
     if npm is None:
         raise VendorError("npm is not installed")
-    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent.parent, prefix="fetch-") as temporary:
         work = Path(temporary)
         command = [npm, "pack", f"{package.name}@{package.version}", "--silent"]
