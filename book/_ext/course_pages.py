@@ -213,7 +213,7 @@ class Course(FactDirective):
         made: list[nodes.Node] = [nodes.container(classes=["claims-filter"])]
         for source, sheet in pages.SHEETS.items():
             table = pages.claims_table(facts, source)
-            text = f"Every section and question of it: [{source}, answered](sheets/{sheet}.md)."
+            text = f"Every section and question of it: [{source}, answered](/book/sheets/{sheet}.md)."
             if not table.rows:
                 text += " No chapter that is written so far tests it."
             content = self.parse_text_to_nodes(text)

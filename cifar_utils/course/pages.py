@@ -158,14 +158,18 @@ class Facts:
     def claim(self, name: str) -> Decided:
         """The claim called `id`, or `chapter/id` where several chapters have that id.
 
-        Raises CourseError for an unknown one, with the nearest, and for one that needs its chapter.
+        `id = refuted` says which verdict the text around it was written for. Raises CourseError for an unknown claim,
+        with the nearest, for one that needs its chapter, and where the verdict is no longer the one written for.
         """
-        chapter, _, id = name.strip().rpartition("/")
+        name, _, written_for = (part.strip() for part in name.partition("="))
+        chapter, _, id = name.rpartition("/")
         found = [c for c in self.claims if c.id == id and chapter in ("", c.chapter)]
         if not found:
             raise CourseError(f"There is no claim {name}. {nearest(id, (c.id for c in self.claims))}")
         if len(found) > 1:
             raise CourseError(f"Several chapters have a claim {id}: say {' or '.join(f'{c.chapter}/{id}' for c in found)}.")
+        if written_for not in ("", found[0].verdict):
+            raise CourseError(f"{name} is {found[0].verdict}, and this text was written for {written_for}: write it anew.")
         return found[0]
 
     def metric(self, text: str) -> str:
@@ -247,7 +251,7 @@ def counts_table(facts: Facts) -> Table:
     table = Table(["Source", *(f"{MARKS[name]} {name}" for name in VERDICTS), "together"], numeric=True)
     for source in [*SHEETS, "all"]:
         chosen = [c for c in facts.claims if source in ("all", c.claim["source"])]
-        name = "**All**" if source == "all" else f"[{source}](sheets/{SHEETS[source]}.md)"
+        name = "**All**" if source == "all" else f"[{source}](/book/sheets/{SHEETS[source]}.md)"
         table.add(name, *(str(n or "–") for n in counts(chosen).values()), str(len(chosen)))
     return table
 
