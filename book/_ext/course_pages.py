@@ -42,7 +42,7 @@ _facts: dict[str, pages.Facts] = {}
 def facts_of(env: BuildEnvironment) -> pages.Facts:
     """The numbers below the source folder, read once a build; the page that asks is built anew when they change."""
     facts = _facts.setdefault(str(env.srcdir), pages.Facts(Path(env.srcdir)))
-    for path in facts.files:
+    for path in (*facts.files, Path(pages.__file__), Path(__file__)):
         env.note_dependency(str(path))
     return facts
 
