@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -30,7 +30,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.nodes import make_refnode
 
 import cifar_utils
-from cifar_utils.course import pages
+from cifar_utils.course import api, pages
 from cifar_utils.course.project import CourseError
 
 CLAIMS = "book/claims"
@@ -42,7 +42,7 @@ _facts: dict[str, pages.Facts] = {}
 def facts_of(env: BuildEnvironment) -> pages.Facts:
     """The numbers below the source folder, read once a build; the page that asks is built anew when they change."""
     facts = _facts.setdefault(str(env.srcdir), pages.Facts(Path(env.srcdir)))
-    for path in (*facts.files, Path(pages.__file__), Path(__file__)):
+    for path in (*facts.files, Path(pages.__file__), Path(api.__file__), Path(__file__)):
         env.note_dependency(str(path))
     return facts
 
@@ -90,11 +90,12 @@ class Section(FactRole):
         return course_link(self.env, f"notebooks/{place.chapter}", content, heading=place.heading)
 
 
-def course_link(env: BuildEnvironment, page: str, content: nodes.Node, *, anchor: str = "", heading: str = "") -> nodes.Node:
+def course_link(
+    env: BuildEnvironment, page: str, content: nodes.Node, *, anchor: str = "", heading: str = ""
+) -> nodes.Node:
     """A link to an anchor or a heading of another page, resolved when all pages have been read."""
-    link = addnodes.pending_xref("", content, reftype="course", refdomain="", reftarget=page, refdoc=env.docname,
-                                 refexplicit=True, anchor=anchor, heading=heading, refwarn=True)
-    return link
+    names = {"reftype": "course", "refdomain": "", "reftarget": page, "refdoc": env.docname, "refexplicit": True}
+    return addnodes.pending_xref("", content, **names, anchor=anchor, heading=heading)
 
 
 def resolve(app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.Node) -> nodes.Node | None:
@@ -178,7 +179,7 @@ class Verdicts(FactDirective):
     """A small table of claims: those named in the content, or those of `:source:` in `:chapter:`."""
 
     has_content = True
-    option_spec = {"source": directives.unchanged, "chapter": directives.unchanged}
+    option_spec: ClassVar = {"source": directives.unchanged, "chapter": directives.unchanged}
 
     def content_of(self, facts: pages.Facts) -> list[nodes.Node]:
         if self.content:
@@ -190,7 +191,9 @@ class Verdicts(FactDirective):
         for claim in chosen:
             name = f"{claim.chapter}/{claim.id}"
             table.add(claim.claim["says"], f"{claim.claim['measured']} ({claim.profile} run)", f"{{claim}}`{name}`")
-        return [self.table(table, "verdicts")] if chosen else []
+        if not chosen:
+            return [nodes.paragraph("", "No run that tests these claims is stored yet.")]
+        return [self.table(table, "verdicts")]
 
 
 class Course(FactDirective):
@@ -199,8 +202,13 @@ class Course(FactDirective):
     required_arguments = 1
 
     def content_of(self, facts: pages.Facts) -> list[nodes.Node]:
-        parts = {"counts": self.counts, "claims": self.claims, "results": self.results, "build": self.build,
-                 "api": self.api}
+        parts = {
+            "counts": self.counts,
+            "claims": self.claims,
+            "results": self.results,
+            "build": self.build,
+            "api": self.api,
+        }
         name = self.arguments[0]
         if name not in parts:
             raise CourseError(f"There is no generated part {name}. {pages.nearest(name, parts)}")
@@ -224,28 +232,40 @@ class Course(FactDirective):
         made: list[nodes.Node] = [nodes.raw("", pages.accuracy_figure(facts), format="html")]
         for chapter in pages.chapters_with_results(facts):
             place = facts.place(chapter)
-            made.append(self.section(f"Chapter {place.number} · {place.title}",
-                                     *self.parse_text_to_nodes(f"How and why: {{section}}`{chapter}`."),
-                                     self.table(pages.results_table(facts, chapter), "results")))
+            made.append(
+                self.section(
+                    f"Chapter {place.number} · {place.title}",
+                    *self.parse_text_to_nodes(f"How and why: {{section}}`{chapter}`."),
+                    self.table(pages.results_table(facts, chapter), "results"),
+                )
+            )
         if images := pages.images_table(facts):
             made.append(self.section("Models that give images back", self.table(images, "results")))
         return made
 
     def build(self, facts: pages.Facts) -> list[nodes.Node]:
-        return [self.section("Time and memory", self.table(pages.times_table(facts))),
-                self.section("Machine and versions", self.table(pages.machine_table(facts)))]
+        return [
+            self.section("Time and memory", self.table(pages.times_table(facts))),
+            self.section("Machine and versions", self.table(pages.machine_table(facts))),
+        ]
 
     def api(self, facts: pages.Facts) -> list[nodes.Node]:
         made: list[nodes.Node] = []
-        for name, path in pages.modules(PACKAGE).items():
+        for name, path in api.modules(PACKAGE).items():
             self.env.note_dependency(str(path))
-            text = pages.api_markdown(name, path)
+            text = api.markdown(name, path)
             if text:
                 made.append(self.section(name, *self.parse_text_to_nodes(text)))
         for part in made:  # a type in a signature is text: it links nowhere, and nitpicking asks for no link
             for link in [x for x in part.findall(addnodes.pending_xref) if x.get("refdomain") == "py"]:
                 link.replace_self(link.children)
         return made
+
+
+def add_script(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Load the filter where there is something to filter."""
+    if page == CLAIMS:
+        app.add_js_file("claims.js")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -257,5 +277,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
         app.add_directive(name, directive)
     app.add_css_file("pages.css")
     app.connect("missing-reference", resolve)
+    app.connect("html-page-context", add_script)
     app.connect("config-inited", lambda app, config: setattr(config, "python_maximum_signature_line_length", 76))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -4,8 +4,6 @@
 a name that does not exist is an error that shows the nearest one.
 """
 
-import ast
-import inspect
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -167,9 +165,11 @@ class Facts:
         if not found:
             raise CourseError(f"There is no claim {name}. {nearest(id, (c.id for c in self.claims))}")
         if len(found) > 1:
-            raise CourseError(f"Several chapters have a claim {id}: say {' or '.join(f'{c.chapter}/{id}' for c in found)}.")
+            full = " or ".join(f"{claim.chapter}/{id}" for claim in found)
+            raise CourseError(f"Several chapters have a claim {id}: say {full}.")
         if written_for not in ("", found[0].verdict):
-            raise CourseError(f"{name} is {found[0].verdict}, and this text was written for {written_for}: write it anew.")
+            problem = f"{name} is {found[0].verdict}, and this text was written for {written_for}"
+            raise CourseError(f"{problem}: write it anew.")
         return found[0]
 
     def metric(self, text: str) -> str:
@@ -267,10 +267,21 @@ def claims_table(facts: Facts, source: str) -> Table:
             if measured[0] == measured[1]:
                 measured[1] = "the same"
             guess = f"<br>*Assumed: {claim.claim['guess']}.*" if claim.claim.get("guess") else ""
-            table.add(claim.claim["says"] + guess, *measured, f"**{claim.shown}**",
-                      f"{{section}}`chapter {int(claim.chapter[:2])} <{claim.chapter}#Claims of this chapter>`",
-                      anchor=claim.anchor, classes=f"claim verdict-{claim.verdict.replace(' ', '-')}")
+            table.add(
+                claim.claim["says"] + guess,
+                *measured,
+                f"**{claim.shown}**",
+                f"{{section}}`chapter {int(claim.chapter[:2])} <{claim.chapter}{_ledger(facts, claim.chapter)}>`",
+                anchor=claim.anchor,
+                classes=f"claim verdict-{claim.verdict.replace(' ', '-')}",
+            )
     return table
+
+
+def _ledger(facts: Facts, chapter: str) -> str:
+    """The section of a chapter that lists its claims, where it has that section."""
+    heading = "Claims of this chapter"
+    return f"#{heading}" if heading in facts.headings.get(chapter, ()) else ""
 
 
 def _measured(claim: Decided, profile: str) -> str:
@@ -286,21 +297,35 @@ def models_of(facts: Facts, chapter: str, profile: str) -> dict[str, dict[str, f
     numbers = facts.metrics.get(profile, {}).get(chapter, {})
     names = [key.removesuffix(".test.accuracy") for key in numbers if key.endswith(".test.accuracy")]
     names = [name for name in names if name in MODEL_NAMES or name.startswith("ladder_")]
-    return {name: {key.removeprefix(f"{name}."): value for key, value in numbers.items() if key.startswith(f"{name}.")}
-            for name in sorted(names, key=lambda name: numbers[f"{name}.test.accuracy"])}
+    return {
+        name: {key.removeprefix(f"{name}."): value for key, value in numbers.items() if key.startswith(f"{name}.")}
+        for name in sorted(names, key=lambda name: numbers[f"{name}.test.accuracy"])
+    }
 
 
 def results_table(facts: Facts, chapter: str) -> Table:
     """A chapter's models: test accuracy of each profile, parameters, compute, and seconds of training."""
     found = {profile: models_of(facts, chapter, profile) for profile in PROFILES}
-    table = Table(["Model", *(f"accuracy, {name}" for name in PROFILES), "parameters", "MFLOP an image",
-                   *(f"training, {name}" for name in PROFILES)], numeric=True)
+    table = Table(
+        [
+            "Model",
+            *(f"accuracy, {name}" for name in PROFILES),
+            "parameters",
+            "MFLOP an image",
+            *(f"training, {name}" for name in PROFILES),
+        ],
+        numeric=True,
+    )
     for name in dict.fromkeys([*found["quick"], *found["full"]]):
         rows = [found[profile].get(name, {}) for profile in PROFILES]
         both = {**rows[0], **rows[1]}
-        table.add(MODEL_NAMES.get(name, name.replace("_", " ")), *map(_accuracy, rows),
-                  _shown(both.get("parameters"), ",.0f"), _shown(both.get("train_mflop_per_image"), ",.3g"),
-                  *(runs.duration(row["seconds"]) if "seconds" in row else "–" for row in rows))
+        table.add(
+            MODEL_NAMES.get(name, name.replace("_", " ")),
+            *map(_accuracy, rows),
+            _shown(both.get("parameters"), ",.0f"),
+            _shown(both.get("train_mflop_per_image"), ",.3g"),
+            *(runs.duration(row["seconds"]) if "seconds" in row else "–" for row in rows),
+        )
     return table
 
 
@@ -316,14 +341,19 @@ def _shown(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
-_IMAGE_METRICS = {"mse": ("squared error", ".5f"), "psnr_db": ("PSNR, dB", ".2f"), "ssim": ("SSIM", ".3f"),
-                  "bits_per_dim": ("bits a dimension", ".2f")}
+_IMAGE_METRICS = {
+    "mse": ("squared error", ".5f"),
+    "psnr_db": ("PSNR, dB", ".2f"),
+    "ssim": ("SSIM", ".3f"),
+    "bits_per_dim": ("bits a dimension", ".2f"),
+}
 
 
 def images_table(facts: Facts) -> Table | None:
     """Models that give images back instead of a class: error and bits on the test images; None where none ran."""
-    table = Table(["Model", *(f"{label}, {name}" for label, _ in _IMAGE_METRICS.values() for name in PROFILES)],
-                  numeric=True)
+    table = Table(
+        ["Model", *(f"{label}, {name}" for label, _ in _IMAGE_METRICS.values() for name in PROFILES)], numeric=True
+    )
     found: dict[str, list[str]] = {}
     for column, (metric, profile) in enumerate((m, p) for m in _IMAGE_METRICS for p in PROFILES):
         for numbers in facts.metrics.get(profile, {}).values():
@@ -348,11 +378,14 @@ def machine_table(facts: Facts) -> Table:
     """What each profile's numbers were computed on."""
     table = Table(["", *facts.summaries])
     summaries = list(facts.summaries.values())
-    for label, key in (("device", "device"), ("threads", "threads"), ("precision", "precision"), ("system", "system"),
-                       ("commit", "commit")):
-        table.add(label, *(str(summary.get(key) or "–") for summary in summaries))
-    days = [sorted({str(c.get("finished") or c.get("date") or "")[:10] for c in s["chapters"].values()} - {""})
-            for s in summaries]
+    for key in ("device", "threads", "precision", "system"):
+        table.add(key, *(str(summary.get(key) or "–") for summary in summaries))
+    commits = [str(summary.get("commit") or "–").replace("+", " + ") for summary in summaries]
+    table.add("commit", *(re.sub(r"([0-9a-f]{12})[0-9a-f]{28}", r"\1…", commit) for commit in commits))
+    days = [
+        sorted({str(c.get("finished") or c.get("date") or "")[:10] for c in s["chapters"].values()} - {""})
+        for s in summaries
+    ]
     table.add("day of the run", *(" to ".join(dict.fromkeys([day[0], day[-1]])) if day else "–" for day in days))
     for name in dict.fromkeys(name for summary in summaries for name in summary.get("versions", {})):
         table.add(name, *(str(summary.get("versions", {}).get(name, "–")) for summary in summaries))
@@ -361,16 +394,19 @@ def machine_table(facts: Facts) -> Table:
 
 def times_table(facts: Facts) -> Table:
     """Seconds and peak memory of each chapter under each profile."""
-    table = Table(["Chapter", *(f"{name}: {what}" for name in facts.summaries for what in ("time", "memory"))],
-                  numeric=True)
+    table = Table(
+        ["Chapter", *(f"{name}: {what}" for name in facts.summaries for what in ("time", "memory"))], numeric=True
+    )
     totals = dict.fromkeys(facts.summaries, 0.0)
     for chapter in sorted({name for summary in facts.summaries.values() for name in summary["chapters"]}):
         cells = []
         for profile, summary in facts.summaries.items():
             entry = summary["chapters"].get(chapter, {})
             totals[profile] += entry.get("seconds") or 0.0
-            cells += [runs.duration(entry["seconds"]) if entry.get("seconds") is not None else "–",
-                      f"{entry['peak_memory_mb'] / 1024:.1f} GB" if entry.get("peak_memory_mb") else "–"]
+            cells += [
+                runs.duration(entry["seconds"]) if entry.get("seconds") is not None else "–",
+                f"{entry['peak_memory_mb'] / 1024:.1f} GB" if entry.get("peak_memory_mb") else "–",
+            ]
         place = facts.place(chapter)
         table.add(f"{{section}}`{place.number} · {place.title or chapter} <{chapter}>`", *cells)
     table.add("**together**", *(cell for total in totals.values() for cell in (f"**{runs.duration(total)}**", "")))
@@ -396,14 +432,23 @@ def accuracy_figure(facts: Facts) -> str:
     split = left + 275  # where the second panel begins
     scale = 225 / 100  # pixels a point of accuracy
     bottom = top + line * len(names)
-    flops = [row["train_mflop_per_image"] for name in names for row in rows[name].values() if "train_mflop_per_image" in row]
-    high = max(flops, default=1.0)
-    parts = [f'<text x="{left}" y="18" class="head">test accuracy (%)</text>',
-             f'<text x="{split}" y="18" class="head">MFLOP a trained image</text>']
+    flops = {
+        name: row["train_mflop_per_image"]
+        for name in names
+        for row in rows[name].values()
+        if "train_mflop_per_image" in row
+    }
+    high = max(flops.values(), default=1.0)
+    parts = [
+        f'<text x="{left}" y="18" class="head">test accuracy (%)</text>',
+        f'<text x="{split}" y="18" class="head">MFLOP a trained image</text>',
+    ]
     for tick in range(0, 101, 20):
         x = left + tick * scale
-        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top - 8}" y2="{bottom}" class="grid"/>'
-                     f'<text x="{x:.1f}" y="{top - 12}" class="tick">{tick}</text>')
+        parts.append(
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top - 8}" y2="{bottom}" class="grid"/>'
+            f'<text x="{x:.1f}" y="{top - 12}" class="tick">{tick}</text>'
+        )
     for number, name in enumerate(names):
         y = top + line * number + line / 2
         shown, colour = escape(MODEL_NAMES.get(name, name.replace("_", " "))), MODEL_COLOURS.get(name, "#777777")
@@ -414,106 +459,24 @@ def accuracy_figure(facts: Facts) -> str:
             numbers = rows[name][profile]
             x, spread = left + 100 * numbers["test.accuracy"] * scale, 100 * numbers.get("test.accuracy.std", 0) * scale
             if spread:
-                parts.append(f'<line x1="{x - spread:.1f}" x2="{x + spread:.1f}" y1="{y:.1f}" y2="{y:.1f}" class="bar"/>')
+                ends = f'x1="{x - spread:.1f}" x2="{x + spread:.1f}"'
+                parts.append(f'<line {ends} y1="{y:.1f}" y2="{y:.1f}" class="bar"/>')
             fill = colour if profile == "full" else "none"
-            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="{colour}" class="dot">'
-                         f"<title>{shown}, {profile} run: {numbers['test.accuracy']:.1%}</title></circle>")
-        mflop = next((row["train_mflop_per_image"] for row in rows[name].values() if "train_mflop_per_image" in row), None)
-        if mflop is not None:
-            length = max(120 * mflop / high, 1.0)
-            parts.append(f'<rect x="{split}" y="{y - 6:.1f}" width="{length:.1f}" height="12" fill="{colour}" class="dot"/>'
-                         f'<text x="{split + length + 6:.1f}" y="{y + 4:.1f}" class="value">{mflop:.3g}</text>')
-    alt = ("Models from best to worst by test accuracy, and beside each its compute for a trained image: "
-           "convolutional networks lead, dense networks follow, baselines without a network come last.")
-    return (f'<figure class="course-figure"><svg viewBox="0 0 {width} {bottom + 12}" role="img" '
-            f'aria-label="{alt}">{"".join(parts)}</svg></figure>')
-
-
-# --------------------------------------------------------------------------------------------------------------- API
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A public function, class or constant of a module, as its source has it."""
-
-    kind: str  # function, class, method, data
-    name: str
-    signature: str
-    text: str
-    members: tuple["Entry", ...] = ()
-
-
-def modules(package: Path) -> dict[str, Path]:
-    """Name → file of the package's public modules, subpackages too, in the order of names."""
-    found = {}
-    for path in sorted(package.rglob("*.py"), key=lambda path: (len(path.relative_to(package).parts), path.as_posix())):
-        parts = path.relative_to(package.parent).with_suffix("").parts
-        if not any(part.startswith("_") for part in parts):
-            found[".".join(parts)] = path
-    return found
-
-
-def api(path: Path) -> tuple[str, list[Entry]]:
-    """A module's docstring and its documented public names, read from its source: nothing is imported."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return ast.get_docstring(tree) or "", [entry for node in tree.body if (entry := _entry(node))]
-
-
-def _entry(node: ast.stmt, *, method: bool = False) -> Entry | None:
-    if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and ast.get_docstring(node):
-        decorators = {ast.unparse(one) for one in node.decorator_list}
-        arguments = node.args
-        if method and "staticmethod" not in decorators:
-            arguments.args = arguments.args[1:]
-        ends = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-        is_property = {"property", "cached_property"} & decorators
-        signature = node.name + ("" if is_property else f"({ast.unparse(arguments)}){ends}")
-        kind = "property" if is_property else "method" if method else "function"
-        return Entry(kind, node.name, signature, _markdown(ast.get_docstring(node)))
-    if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and ast.get_docstring(node):
-        fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
-        start = next((part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"), None)
-        if start:
-            start.args.args = start.args.args[1:]
-            signature = f"{node.name}({ast.unparse(start.args)})"
-        elif any("dataclass" in ast.unparse(one) for one in node.decorator_list):
-            values = [ast.unparse(part) for part in fields if "field(" not in ast.unparse(part)]
-            signature = f"{node.name}({', '.join(values)})"
-        else:
-            signature = node.name
-        kind = "exception" if any(ast.unparse(base).endswith("Error") for base in node.bases) else "class"
-        members = tuple(entry for part in node.body if (entry := _entry(part, method=True)))
-        return Entry(kind, node.name, signature, _markdown(ast.get_docstring(node)), members)
-    return None
-
-
-def _markdown(docstring: str | None) -> str:
-    """A docstring as Markdown: its "Raises:" block becomes a list."""
-    lines, out, inside = inspect.cleandoc(docstring or "").splitlines(), [], False
-    for line in lines:
-        if re.fullmatch(r"(Raises|Returns|Yields|Args):", line):
-            inside = True
-            out += ["", f"**{line.rstrip(':')}**", ""]
-        elif inside and (match := re.fullmatch(r" {4}([\w.]+): (.*)", line)):
-            out.append(f"- `{match[1]}`: {match[2]}")
-        elif inside and line.startswith(" "):
-            out.append(f"  {line.strip()}")
-        else:
-            inside = False
-            out.append(line)
-    return "\n".join(out).strip()
-
-
-def api_markdown(name: str, path: Path) -> str:
-    """The reference of a module as MyST Markdown, in Sphinx's own layout; empty where nothing in it is public."""
-    text, entries = api(path)
-    if not entries:
-        return ""
-    parts = [_markdown(text), "", f"```{{py:currentmodule}} {name}\n```", ""]
-    return "\n".join(parts + [line for entry in entries for line in (*_directive(entry, 7), "")])
-
-
-def _directive(entry: Entry, ticks: int) -> list[str]:
-    fence = "`" * ticks
-    inner = [line for member in entry.members for line in ("", *_directive(member, ticks - 2))]
-    return [f"{fence}{{py:{entry.kind}}} {entry.signature}", "", entry.text, *inner, fence]
+            parts.append(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="{colour}">'
+                f"<title>{shown}, {profile} run: {numbers['test.accuracy']:.1%}</title></circle>"
+            )
+        if name in flops:
+            length = max(120 * flops[name] / high, 1.0)
+            parts.append(
+                f'<rect x="{split}" y="{y - 6:.1f}" width="{length:.1f}" height="12" fill="{colour}"/>'
+                f'<text x="{split + length + 6:.1f}" y="{y + 4:.1f}">{flops[name]:.3g}</text>'
+            )
+    alt = (
+        "Models from best to worst by test accuracy, and beside each its compute for a trained image: "
+        "convolutional networks lead, dense networks follow, baselines without a network come last."
+    )
+    return (
+        f'<figure class="course-figure"><svg viewBox="0 0 {width} {bottom + 12}" role="img" '
+        f'aria-label="{alt}">{"".join(parts)}</svg></figure>'
+    )
