@@ -102,6 +102,8 @@ def test_a_number_is_found_by_its_name(facts, text, shown):
         ("full:01look/linear.parameters", "is no chapter's name"),
         ("full:linear.test.accuracy:.1%", "say 01_look/linear.test.accuracy or 02_learn/linear.test.accuracy"),
         ("linear.parameters", "names no number"),
+        ("full:linear.parameters + shared", "names no number"),
+        ("full:linear.parameters:.1q", "cannot be shown as “.1q”"),
     ],
 )
 def test_an_unknown_number_is_an_error_with_the_nearest_name(facts, text, words):
@@ -502,9 +504,8 @@ def first_uses():
 
 
 def test_the_first_use_of_a_term_is_found_and_no_other(first_uses):
-    terms = first_uses.read_terms(
-        "# G\n\n```{glossary}\n:sorted:\n\nbatch\n  x\n\nbatch normalisation\nSGD\n  y\n\nclass\n  z\n```\n"
-    )
+    entries = "batch\n  x\n\nbatch normalisation\nSGD\n  y\n\nclass\n  z"
+    terms = first_uses.read_terms(f"# G\n\n```{{glossary}}\n:sorted:\n\n{entries}\n```\n")
     assert terms == ["batch", "batch normalisation", "SGD"]
     names, done = {name.lower(): name for name in terms} | {name: name for name in terms}, set()
     pattern = first_uses.pattern_of(terms)
@@ -524,7 +525,6 @@ def test_the_glossary_is_in_order_and_explains_each_term(first_uses):
     first = [entry.splitlines()[0].lower() for entry in entries]
     assert first == sorted(first) and len(set(first)) == len(first)
     assert all(re.search(r"\n  \S.*[.)]$", entry, re.DOTALL) for entry in entries)
-    for word in re.findall(
-        r"\{term\}`(?:[^<`]*<)?([^>`]+)>?`", "".join(p.read_text(encoding="utf-8") for p in book_pages())
-    ):
+    used = "".join(path.read_text(encoding="utf-8") for path in book_pages())
+    for word in re.findall(r"\{term\}`(?:[^<`]*<)?([^>`]+)>?`", used):
         assert re.search(rf"^{re.escape(word)}$", text, re.MULTILINE), word

@@ -15,22 +15,11 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 
 GLOSSARY = Path("book") / "glossary.md"
-AMBIGUOUS = {  # "Python class", "unit variance", a notebook's kernel ...
-    *(
-        "bias",
-        "claim",
-        "class",
-        "feature",
-        "inference",
-        "kernel",
-        "label",
-        "metric",
-        "neuron",
-        "parameter",
-        "precision",
-    ),
-    *("profile", "split", "template", "unit", "variance", "verdict", "weight"),
-}
+# "Python class", "unit variance", a notebook's kernel: words that usually mean something else in running text
+AMBIGUOUS = (
+    *("bias", "claim", "class", "feature", "inference", "kernel", "label", "metric", "neuron", "parameter"),
+    *("precision", "profile", "split", "template", "unit", "variance", "verdict", "weight"),
+)
 LEFT_ALONE = (nodes.reference, nodes.literal, nodes.title, nodes.math, nodes.raw, nodes.strong, addnodes.pending_xref)
 
 

@@ -27,7 +27,7 @@ SHEETS = {  # source → its page in book/sheets
     "Error analysis": "error_analysis",
 }
 _REFERENCE = Path("notebooks") / "reference"
-_METRIC = re.compile(r"(?P<profile>\w+):(?P<names>[^:]+?)(?::(?P<form>[^:]*))?$")
+_METRIC = re.compile(r"(\w+):([^\s:]+)(?: ([-/]) ([^\s:]+))?(?::(.*))?")
 _NOTEBOOK = re.compile(r"\d\d_\w+")
 
 
@@ -179,17 +179,19 @@ class Facts:
         ` - ` or ` / `. The format `points` shows 100 times the number, for differences of shares. A chapter that was
         not run yet gives the words "not measured yet". Raises CourseError for an unknown name, with the nearest.
         """
-        match = _METRIC.fullmatch(text.strip())
+        match = _METRIC.fullmatch(" ".join(text.split()))
         if match is None:
             raise CourseError(f"“{text}” names no number: write profile:name:format, or profile:name.")
-        first, operator, second = re.fullmatch(r"(\S+)(?: ([-/]) (\S+))?", match["names"].strip()).groups()  # type: ignore[union-attr]
-        left = self._number(match["profile"], first)
-        right = self._number(match["profile"], second) if second else None
+        profile, first, operator, second, form = match.groups()
+        left = self._number(profile, first)
+        right = self._number(profile, second) if second else None
         if left is None or (second and right is None):
             return "not measured yet"
         value = left if right is None else left - right if operator == "-" else left / right
-        form = match["form"] or ""
-        return f"{100 * value:.1f}" if form == "points" else format(value, form)
+        try:
+            return f"{100 * value:.1f}" if form == "points" else format(value, form or "")
+        except ValueError as error:
+            raise CourseError(f"{first} cannot be shown as “{form}”: {error}") from error
 
     def _number(self, profile: str, name: str) -> float | None:
         if profile not in PROFILES:
