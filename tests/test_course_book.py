@@ -166,6 +166,22 @@ def test_refresh_writes_the_tables(refreshed):
     )
 
 
+def test_refresh_of_one_chapter_leaves_the_others_as_they_are(tmp_path):
+    root = course(tmp_path / "small", _01_first=["print('fine')"], _02_second=["print('fine')"])
+    refresh.refresh(root, executed(root))
+    summary = root / "notebooks" / "reference" / "quick" / "summary.json"
+    before = runs.read_json(summary)["chapters"]
+    other = (root / "notebooks" / "02_second.ipynb").read_bytes()
+    text = (root / "notebooks" / "01_first.ipynb").read_text(encoding="utf-8")
+    (root / "notebooks" / "01_first.ipynb").write_text(text.replace("'fine'", "'better'"), encoding="utf-8")
+    refresh.refresh(root, executed(root, names=["01"]))
+    after = runs.read_json(summary)["chapters"]
+    assert list(after) == ["01_first", "02_second"] and after["02_second"] == before["02_second"]
+    assert after["01_first"]["fingerprint"] != before["01_first"]["fingerprint"]
+    assert (root / "notebooks" / "02_second.ipynb").read_bytes() == other
+    assert (root / "notebooks" / "reference" / "quick" / "02_second" / "metrics.json").exists()
+
+
 def test_refresh_replaces_nothing_when_one_output_is_unfit(tmp_path):
     root = course(
         tmp_path / "small", _01_first=["print('fine')"], _02_second=["import sys\nprint('noise', file=sys.stderr)"]

@@ -31,6 +31,40 @@ def test_pooling_before_relu_gives_the_published_order_exactly():
     assert torch.equal(model.features(inputs), maps)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(3, 5, 8, 6), (2, 4, 7, 6)], ids=["even", "odd height"])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=["channels last", "contiguous"])
+def test_maximum_pooling_and_its_gradient_are_those_of_the_library(layout, shape, dtype):
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randperm(torch.Size(shape).numel(), generator=generator).view(shape)  # no two alike in float32
+    maps = (values - 100).to(dtype).contiguous(memory_format=layout).requires_grad_()
+    theirs = torch.nn.functional.max_pool2d(maps, 2)
+    ours = models.MaxPool()(maps)
+    assert torch.equal(ours, theirs)
+    weights = torch.randn(theirs.shape, generator=generator).to(dtype)
+    expected, = torch.autograd.grad(theirs, maps, weights)
+    found, = torch.autograd.grad(ours, maps, weights)
+    windows = (slice(None), slice(None), slice(0, 2 * theirs.shape[2]), slice(None))
+    if dtype is torch.float32:
+        assert torch.equal(found, expected)
+    sums = [torch.nn.functional.avg_pool2d(gradient[windows].float(), 2) for gradient in (found, expected)]
+    assert torch.equal(*sums)  # where bfloat16 makes two values equal, either place may get the gradient
+
+
+def test_of_equal_maxima_exactly_one_gets_the_gradient():
+    maps = torch.zeros(1, 3, 4, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    models.MaxPool()(maps).sum().backward()
+    assert maps.grad.sum() == 12 and maps.grad.count_nonzero() == 12
+
+
+def test_glorot_draws_within_its_bounds():
+    model = models.glorot(models.CNN())
+    weight = model.features[3].weight
+    bound = (6 / (9 * 32 + 9 * 64)) ** 0.5
+    assert 0.95 * bound < weight.abs().max() <= bound
+    assert all(not layer.bias.any() for layer in model.modules() if hasattr(layer, "bias"))
+
+
 def test_compute_of_a_training_image():
     flops = {k: models.train_mflop(models.CNN(kernel_size=k)) for k in (1, 3, 5, 7)}
     assert {k: round(v, 1) for k, v in flops.items()} == {1: 6.7, 3: 35.0, 5: 91.6, 7: 176.6}

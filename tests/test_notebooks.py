@@ -9,9 +9,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 
-from cifar_utils.course import outputs
+from cifar_utils.course import chapters, outputs
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -49,6 +50,20 @@ def test_alternative_texts_say_something_and_differ(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_each_chapter_ends_by_comparing_itself_with_the_reference(path):
     assert code_cells(path)[-1].source.strip() == "regression.finish(run, ledger)"
+
+
+@pytest.mark.parametrize(("chapter", "model", "prefix"), [
+    ("02_mlp", "mlp_best", "best_"), ("03_cnn", "cnn_best", "best_"), ("03_cnn", "cnn_two_layer", "")])
+def test_settings_are_those_that_did_best_on_validation(chapter, model, prefix):
+    """The log of the search is what the chapters show; their parameters are its winner, for each profile searched."""
+    log = pd.read_csv(ROOT / "notebooks" / "reference" / "recipes.csv")
+    found = chapters.select(chapters.list_chapters(ROOT), [chapter])
+    for profile, tries in log[log["model"] == model].groupby("profile"):
+        parameters = found[0].defaults() | chapters.resolve(ROOT, found, profile)[chapter]
+        best = tries.loc[tries["val_accuracy"].idxmax()]
+        for name in ("epochs", "learning_rate", "dropout", "weight_decay", "shift", "batch_size", "pixels"):
+            if prefix + name in parameters:
+                assert parameters[prefix + name] == best[name], f"{model}, {profile}: {name}"
 
 
 class Images(HTMLParser):

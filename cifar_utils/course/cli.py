@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--profile", default="quick", help="which run the book shows (default: quick)")
     p.add_argument("--no-run", action="store_true", help="only build, from the run as it is")
     p = verb("refresh", "make the committed notebooks and reference from a run")
+    p.add_argument("chapters", nargs="*", help="03_cnn, or just 3: replace only theirs (default: all)")
     p.add_argument(
         "--profile", default="quick", help="quick (default): notebooks and reference; another: its reference only"
     )
@@ -145,7 +146,7 @@ def _do(root: Path, options: argparse.Namespace) -> int:
     elif verb == "book":
         _book(root, options.profile, only_build=options.no_run)
     elif verb == "refresh":
-        _refresh(root, options.profile)
+        _refresh(root, options.profile, options.chapters)
     else:
         from cifar_utils.course import evaluate
 
@@ -243,10 +244,10 @@ def _book(root: Path, profile: str, *, only_build: bool) -> None:
     print(f"\n{watch.table()}\n\nThe book: {relative(page, root)}\nOpen: {page.as_uri()}")
 
 
-def _refresh(root: Path, profile: str) -> None:
+def _refresh(root: Path, profile: str, names: list[str]) -> None:
     from cifar_utils.course import execute, refresh
 
-    plan = execute.make_plan(root, profile=profile)
+    plan = execute.make_plan(root, profile=profile, names=names)
     plan.becomes_reference = True  # its chapters are not compared with the reference that they replace
     watch = Stopwatch()
     _execute(plan, watch)

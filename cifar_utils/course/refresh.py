@@ -6,7 +6,7 @@ from typing import Any
 
 from cifar_utils import runs
 from cifar_utils.course import execute, fingerprint, outputs, tables
-from cifar_utils.course.chapters import BUILT_IN_PROFILE
+from cifar_utils.course.chapters import BUILT_IN_PROFILE, list_chapters
 from cifar_utils.course.project import CourseError
 
 _KEPT = ("versions", "device", "threads", "precision", "system", "commit", "profile")
@@ -15,9 +15,9 @@ _KEPT = ("versions", "device", "threads", "precision", "system", "commit", "prof
 def refresh(root: Path, plan: execute.Plan) -> list[Path]:
     """Write notebooks/*.ipynb (quick only), notebooks/reference/<profile>, README's table and book/_generated.
 
-    Returns the files that changed. The run must be complete and current. Everything is prepared and checked first;
-    raises CourseError, and replaces nothing, where an output holds an error, text on stderr, a path of this machine, or
-    a figure without alternative text.
+    A plan of some chapters replaces theirs and leaves the others as they are. Returns the files that changed. The run
+    must be complete and current. Everything is prepared and checked first; raises CourseError, and replaces nothing,
+    where an output holds an error, text on stderr, a path of this machine, or a figure without alternative text.
     """
     unfinished = execute.pending(plan)
     if unfinished:
@@ -38,23 +38,25 @@ def refresh(root: Path, plan: execute.Plan) -> list[Path]:
             if source.is_file():
                 files[reference / chapter.name / name] = source.read_text(encoding="utf-8")
     written = [path for path, text in files.items() if _replace(path, text)]
-    written += [runs.write_json(reference / "summary.json", _summary(plan))]
+    exist = [chapter.name for chapter in list_chapters(root)]
+    written += [runs.write_json(reference / "summary.json", _summary(plan, reference, exist))]
     for stale in reference.glob("[0-9][0-9]_*"):
-        if stale.name not in {chapter.name for chapter in plan.chapters}:
+        if stale.name not in exist:
             shutil.rmtree(stale)
-    return written + write_tables(root, plan)
+    return written + write_tables(root)
 
 
-def write_tables(root: Path, plan: execute.Plan) -> list[Path]:
+def write_tables(root: Path) -> list[Path]:
     """README's table and book/_generated, from the quick reference (and the full one's times)."""
     reference = root / "notebooks" / "reference" / BUILT_IN_PROFILE
+    chapters = list_chapters(root)
     files = {
         root / "book" / "_generated" / name: text
-        for name, text in tables.generated(root, reference, plan.chapters).items()
+        for name, text in tables.generated(root, reference, chapters).items()
     }
     readme = root / "README.md"
     if readme.is_file():
-        table = tables.chapter_table(root, reference, plan.chapters, prefix="notebooks/")
+        table = tables.chapter_table(root, reference, chapters, prefix="notebooks/")
         files[readme] = tables.into_readme(readme.read_text(encoding="utf-8"), table)
     return [path for path, text in files.items() if _replace(path, text)]
 
@@ -67,13 +69,14 @@ def _replace(path: Path, text: str) -> bool:
     return True
 
 
-def _summary(plan: execute.Plan) -> dict[str, Any]:
+def _summary(plan: execute.Plan, reference: Path, exist: list[str]) -> dict[str, Any]:
     """The run's summary as the reference keeps it: fingerprints as one number, and days instead of times."""
     summary = execute.read_summary(plan.folder)
-    chapters = {}
+    before = execute.read_summary(reference)["chapters"]
+    chapters = {name: before[name] for name in exist if name in before}
     for chapter in plan.chapters:
         entry = {key: value for key, value in summary["chapters"][chapter.name].items() if key != "finished"}
         day = str(summary["chapters"][chapter.name].get("finished", ""))[:10]
         chapters[chapter.name] = {**entry, "date": day, "fingerprint": fingerprint.short(entry["fingerprint"])}
     kept = {key: summary[key] for key in _KEPT if key in summary}
-    return {**kept, "chapters": chapters}
+    return {**kept, "chapters": {name: chapters[name] for name in exist if name in chapters}}
