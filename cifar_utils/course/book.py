@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from cifar_utils import runs
-from cifar_utils.course import browser, execute, outputs, tables, vendor
+from cifar_utils.course import browser, execute, outputs, pages, tables, vendor
 from cifar_utils.course.project import CourseError, relative
 
 _FOLDERS = ("book",)
@@ -120,7 +120,8 @@ def _stage(root: Path, plan: execute.Plan, stage: Path) -> None:
         for problem in outputs.clean(notebook, root, keep_injected=True):
             plan.say(f"{chapter.name}: {problem}")
         wanted[Path("notebooks") / f"{chapter.name}.ipynb"] = outputs.text_of(notebook).encode()
-    for name, text in tables.generated(root, plan.folder, plan.profile, plan.chapters).items():
+    wanted.update(pages.run_as_reference(plan.folder, plan.profile, [chapter.name for chapter in plan.chapters]))
+    for name, text in tables.generated(root, plan.folder, plan.chapters).items():
         wanted[Path("book") / "_generated" / name] = text.encode()
     for path, content in wanted.items():
         target = stage / path

@@ -52,7 +52,7 @@ def write_tables(root: Path) -> list[Path]:
     chapters = list_chapters(root)
     files = {
         root / "book" / "_generated" / name: text
-        for name, text in tables.generated(root, reference, BUILT_IN_PROFILE, chapters).items()
+        for name, text in tables.generated(root, reference, chapters).items()
     }
     readme = root / "README.md"
     if readme.is_file():
@@ -70,12 +70,13 @@ def _replace(path: Path, text: str) -> bool:
 
 
 def _summary(plan: execute.Plan, reference: Path, exist: list[str]) -> dict[str, Any]:
-    """The run's summary as the reference keeps it: fingerprints as one number, and no times of day."""
+    """The run's summary as the reference keeps it: fingerprints as one number, and days instead of times."""
     summary = execute.read_summary(plan.folder)
     before = execute.read_summary(reference)["chapters"]
     chapters = {name: before[name] for name in exist if name in before}
     for chapter in plan.chapters:
         entry = {key: value for key, value in summary["chapters"][chapter.name].items() if key != "finished"}
-        chapters[chapter.name] = {**entry, "fingerprint": fingerprint.short(entry["fingerprint"])}
+        day = str(summary["chapters"][chapter.name].get("finished", ""))[:10]
+        chapters[chapter.name] = {**entry, "date": day, "fingerprint": fingerprint.short(entry["fingerprint"])}
     kept = {key: summary[key] for key in _KEPT if key in summary}
     return {**kept, "chapters": {name: chapters[name] for name in exist if name in chapters}}
