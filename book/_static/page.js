@@ -1,5 +1,4 @@
-// Names of the theme's own buttons: what a screen reader says is what stands there. Icons become drawings before "load".
+// The theme gives these buttons other names than what a reader sees on them; their content names them well.
 addEventListener("load", () => {
-  for (const key of document.querySelectorAll(".search-button__kbd-shortcut")) key.ariaHidden = "true";
-  for (const title of document.querySelectorAll(".theme-switch-button title")) title.remove();
+  for (const button of document.querySelectorAll(".search-button-field, .theme-switch-button")) button.removeAttribute("aria-label");
 });
