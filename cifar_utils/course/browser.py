@@ -114,6 +114,6 @@ def print_pdf(html: Path, pdf: Path) -> Path:
         page.goto(f"{address}/{pages(html)[0]}")
         page.evaluate("document.querySelectorAll('details:not(.hide)').forEach(fold => { fold.open = true })")
         wait_until_drawn(page)
-        margin = {"top": "16mm", "bottom": "16mm", "left": "14mm", "right": "14mm"}
-        page.pdf(path=pdf, format="A4", margin=margin, outline=True, tagged=True, scale=0.8)
+        page.pdf(path=pdf, format="A4", outline=True, tagged=True, scale=0.8,
+                 margin={"top": "16mm", "bottom": "16mm", "left": "14mm", "right": "14mm"})
     return pdf
