@@ -151,6 +151,7 @@ def visits(chrome, built_book, address, axe):
 
 def violations(page, rules):
     """What axe finds serious or critical, by all of its rules or those that are named."""
+    page.wait_for_timeout(500)  # a moment after the window's size changes the theme looks again at what scrolls
     options = {"resultTypes": ["violations"], "preload": False, **({"runOnly": rules} if rules else {})}
     for violation in page.evaluate("options => axe.run(document, options)", options)["violations"]:
         if violation["impact"] in ("serious", "critical"):

@@ -41,10 +41,10 @@ def test_a_printed_book_has_its_folds_open(small, tmp_path):
     def sheets(pdf):
         return len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes()))
 
-    folded = sheets(browser.print_pdf(small, tmp_path / "book.pdf"))
+    folded = sheets(browser.print_pdf(small / "book" / "index.html", tmp_path / "book.pdf"))
     text = (small / "book" / "index.html").read_text(encoding="utf-8")
     (small / "book" / "index.html").write_text(text.replace("<p>inside</p>", ""), encoding="utf-8")
-    assert folded > sheets(browser.print_pdf(small, tmp_path / "less.pdf")) >= 2
+    assert folded > sheets(browser.print_pdf(small / "book" / "index.html", tmp_path / "less.pdf")) >= 2
 
 
 def test_without_a_browser_the_reader_is_told(small, tmp_path, monkeypatch):
@@ -52,4 +52,4 @@ def test_without_a_browser_the_reader_is_told(small, tmp_path, monkeypatch):
     with pytest.raises(CourseError, match="install Chromium or Chrome"):
         browser.photograph(small, tmp_path / "pictures")
     with pytest.raises(CourseError, match="install Chromium or Chrome"):
-        browser.print_pdf(small, tmp_path / "book.pdf")
+        browser.print_pdf(small / "book" / "index.html", tmp_path / "book.pdf")

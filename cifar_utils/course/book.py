@@ -66,7 +66,9 @@ def build_pdf(root: Path, plan: execute.Plan) -> Path:
     plan.say("Printing the book ...")
     stage = root / "_build" / "stage" / plan.profile
     made = _jupyter_book(root, stage, root / "_build" / "book" / f"{plan.profile}-pdf", builder="singlehtml")
-    return browser.print_pdf(made, root / "_build" / "book.pdf")
+    # Sphinx puts the one page where the start page is, but writes its paths as from the top folder.
+    whole = Path(shutil.copy(made / "book" / "index.html", made / "whole.html"))
+    return browser.print_pdf(whole, root / "_build" / "book.pdf")
 
 
 def _jupyter_book(root: Path, stage: Path, work: Path, *, builder: str) -> Path:

@@ -94,6 +94,7 @@ def photograph(html: Path, folder: Path) -> list[Path]:
         page = browser.new_page()
         for name in pages(html):
             page.goto(f"{address}/{name}")
+            page.add_style_tag(content="* { animation: none !important; transition: none !important }")
             wait_until_drawn(page)
             for theme, width, word in (("light", WIDE, "light"), ("dark", WIDE, "dark"), ("light", NARROW, "narrow")):
                 show_in(page, theme, width)
@@ -107,13 +108,20 @@ def photograph(html: Path, folder: Path) -> list[Path]:
     return taken
 
 
-def print_pdf(html: Path, pdf: Path) -> Path:
-    """Print the one page that a book built as `singlehtml` has, with all its folds open, on A4 with bookmarks."""
-    with chromium() as browser, served(html) as address:
+def print_pdf(whole: Path, pdf: Path) -> Path:
+    """Print a page, for instance the `whole` book as one, with all its folds open, on A4 with bookmarks."""
+    with chromium() as browser, served(whole.parent) as address:
         page = browser.new_page()
-        page.goto(f"{address}/{pages(html)[0]}")
+        page.set_default_timeout(300_000)
+        page.goto(f"{address}/{whole.name}")
         page.evaluate("document.querySelectorAll('details:not(.hide)').forEach(fold => { fold.open = true })")
         wait_until_drawn(page)
-        page.pdf(path=pdf, format="A4", outline=True, tagged=True, scale=0.8,
-                 margin={"top": "16mm", "bottom": "16mm", "left": "14mm", "right": "14mm"})
+        page.pdf(
+            path=pdf,
+            format="A4",
+            scale=0.8,
+            margin={"top": "16mm", "bottom": "16mm", "left": "14mm", "right": "14mm"},
+            outline=True,
+            tagged=True,
+        )
     return pdf
