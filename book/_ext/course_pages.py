@@ -278,5 +278,4 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_css_file("pages.css")
     app.connect("missing-reference", resolve)
     app.connect("html-page-context", add_script)
-    app.connect("config-inited", lambda app, config: setattr(config, "python_maximum_signature_line_length", 76))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -479,6 +479,6 @@ def accuracy_figure(facts: Facts) -> str:
         "convolutional networks lead, dense networks follow, baselines without a network come last."
     )
     return (
-        f'<figure class="course-figure"><svg viewBox="0 0 {width} {bottom + 12}" role="img" '
+        f'<figure class="course-figure" tabindex="0"><svg viewBox="0 0 {width} {bottom + 12}" role="img" '
         f'aria-label="{alt}">{"".join(parts)}</svg></figure>'
     )
