@@ -25,7 +25,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
 WIDTH = 7.2  # inches
-_ENOUGH_BYTES = 100_000  # of one figure; a notebook of dozens stays below 1.5 MB
+_ENOUGH_BYTES = 80_000  # of one figure; a notebook of dozens stays below 1.5 MB
 _PALETTE = tuple(seaborn.color_palette("colorblind", 10).as_hex())
 _MARKERS = "os^DvPX*<>"
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
@@ -94,7 +94,7 @@ def _png(figure: Figure, dpi: int) -> io.BytesIO:
     """A figure as PNG, in a third of the usual bytes, for notebooks that hold dozens of them.
 
     Drawings are stored in 256 colours, which look the same. Photographs have fewer pixels instead, and where that makes
-    more than 100 kB, 6 or else 5 bits a channel: no value moves by more than 4 of 255.
+    more than 80 kB, 6 or else 5 bits a channel: no value moves by more than 4 of 255.
     """
     photographs = any(np.asarray(image.get_array()).ndim == 3 for axes in figure.axes for image in axes.images)
     if not photographs:
