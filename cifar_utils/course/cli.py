@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--profile", default="quick", help="quick (default): notebooks and reference; another: its reference only"
     )
+    p = verb("reference", "measure over seeds how far each metric may lie from the reference")
+    p.add_argument("chapters", nargs="*", help="03_cnn, or just 3 (default: all)")
+    p.add_argument("--seeds", type=int, default=5, help="how many seeds, besides the run as on another machine")
     p = verb("evaluate", "measure a checkpoint: metrics, charts, confusion matrices, examples")
     p.add_argument("checkpoint", type=Path)
     p.add_argument("--output", type=Path, help="folder for the results (default: runs/evaluate/<name>)")
@@ -157,6 +160,8 @@ def _do(root: Path, options: argparse.Namespace) -> int:
         print(f"{len(taken)} pictures in _build/pictures")
     elif verb == "refresh":
         _refresh(root, options.profile, options.chapters)
+    elif verb == "reference":
+        _reference(root, options.chapters, options.seeds)
     else:
         from cifar_utils.course import evaluate
 
@@ -267,3 +272,17 @@ def _refresh(root: Path, profile: str, names: list[str]) -> None:
     for path in refresh.refresh(root, plan):
         print(f"written: {relative(path, root)}")
     print(f"\n{watch.table()}")
+
+
+def _reference(root: Path, names: list[str], seeds: int) -> None:
+    from cifar_utils.course import reference
+    from cifar_utils.course.chapters import list_chapters, select
+
+    watch = Stopwatch()
+
+    def execute_plan(plan: "execute.Plan") -> None:  # type: ignore[name-defined]  # noqa: F821
+        print(f"{plan.folder.name}:")
+        _execute(plan, watch)
+
+    path = reference.measure(root, select(list_chapters(root), names), seeds, execute_plan)
+    print(f"\n{watch.table()}\nwritten: {relative(path, root)}")
