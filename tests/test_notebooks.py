@@ -1,5 +1,8 @@
 """The committed notebooks and the book made of them: complete, clean, compared, and what a reader may see."""
 
+import ast
+import math
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -9,6 +12,7 @@ import nbformat
 import pandas as pd
 import pytest
 
+from cifar_utils import runs
 from cifar_utils.course import chapters, checks, outputs
 
 ALT = "A line that rises from left to right, said in enough words to be an alternative text."
@@ -160,6 +164,56 @@ def test_alternative_texts_say_something_and_differ(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_each_chapter_ends_by_comparing_itself_with_the_reference(path):
     assert code_cells(path)[-1].source.strip() == "regression.finish(run, ledger)"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_parameters_are_those_that_the_reference_was_measured_with(path):
+    """Otherwise the last cell compares nothing: a changed setting has to be measured anew."""
+    measured = runs.read_json(ROOT / "notebooks" / "reference" / "tolerances.json")["chapters"]
+    defaults = chapters.select(chapters.list_chapters(ROOT), [path.stem])[0].defaults()
+    assert path.stem not in measured or measured[path.stem]["parameters"] == defaults
+
+
+def claims_of(path):
+    """The calls `ledger.<kind>(id, source, says, …)` of a notebook whose texts are plain: kind, texts, next numbers."""
+    for cell in code_cells(path):
+        for call in ast.walk(ast.parse(cell.source)):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).startswith("ledger.") and len(call.args) >= 3:
+                texts = [getattr(argument, "value", None) for argument in call.args[:3]]
+                if all(isinstance(text, str) for text in texts):
+                    numbers = [getattr(argument, "value", None) for argument in call.args[3:5]]
+                    yield call.func.attr, texts, [value for value in numbers if isinstance(value, int | float)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_claims_say_what_the_stored_run_was_asked(path):
+    """A source's words are quoted once, here; whoever changes them has to run the chapter again."""
+    stored = runs.read_json(ROOT / "notebooks" / "reference" / "quick" / path.stem / "claims.json")
+    known = {claim["id"]: [claim["source"], claim["says"]] for claim in stored}
+    for _, (name, *said), _ in claims_of(path):
+        assert known.get(name) == said
+
+
+def numbers_in(text):
+    """The numbers that a sentence says, and their product: "60k", "43.03 %", "~5–7 points", "32x32 pixels, 3 …"."""
+    found = []
+    for digits, unit in re.findall(r"(\d[\d,]*(?:\.\d+)?)\s*(k\b|K\b|%|points)?", text.replace("ten ", "10 ")):
+        found.append(float(digits.replace(",", "")) * {"k": 1000, "K": 1000, "%": 0.01}.get(unit, 1))
+    if "points" in text or "%" in text:  # "62–63 %": the unit stands behind the last one only
+        found = [value / 100 if value > 1 else value for value in found]
+    return [*found, math.prod(found)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_claimed_numbers_are_those_of_the_claims_own_words(path):
+    """The value that is put to the test is a number of the sentence beside it, give or take its rounding."""
+    for kind, (name, _, says), numbers in claims_of(path):
+        if kind == "count" and numbers:
+            assert numbers[0] in numbers_in(says), name
+        if kind == "value" and len(numbers) == 2:
+            low, high = numbers
+            inside = [value for value in numbers_in(says) if low <= value <= high]
+            assert inside and high - low <= 1.5 * (max(inside) - min(inside)) + 0.011, name
 
 
 @pytest.mark.parametrize(("chapter", "model", "prefix"), [

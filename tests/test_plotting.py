@@ -131,6 +131,19 @@ def test_the_confusion_matrix_is_in_per_cent_of_the_true_class():
         plotting.confusion_matrix(counts[:3, :3], "Confusion")
 
 
+def test_axes_say_what_they_show():
+    matrix = plotting.confusion_matrix(np.eye(10), "Confusion").axes[0]
+    assert (matrix.get_xlabel(), matrix.get_ylabel()) == ("predicted class", "true class")
+    graph = plotting.loss_graph({"mlp_best": history()}, "Loss").axes[0]
+    assert (graph.get_xlabel(), graph.get_ylabel()) == ("epoch", "loss (nats an image)")
+
+
+def test_training_is_dashed_and_validation_solid():
+    curves = plotting.loss_graph(history(), "Loss").axes[0].lines[:2]
+    assert [(list(line.get_ydata()), line.get_linestyle()) for line in curves] == [
+        ([2.0, 1.5, 1.0], "--"), ([2.1, 1.6, 1.7], "-")]
+
+
 def test_wrong_predictions_have_a_colour_and_a_sign():
     figure = plotting.image_grid(
         IMAGES[:2], true=["cat", "dog"], predicted=["cat", "cat"], confidence=torch.tensor([0.5, 0.25])

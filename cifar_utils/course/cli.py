@@ -62,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     verb("bench", "measure the speed ratios that the course claims")
     verb("test", "run all checks: style, types, tests, the committed notebooks")
     verb("test-fast", "run the checks that take seconds")
+    p = verb("faults", "plant faults in a copy of the project and see which check catches each")
+    p.add_argument("faults", nargs="*", help="ids of tests/faults.py (default: all)")
     verb("doctor", "say what this machine has, what is wrong, and how to mend it")
     p = verb("clean", "remove the built book and caches (keeps runs/)")
     p.add_argument("--runs", action="store_true", help="remove runs/ too")
@@ -140,6 +142,8 @@ def _do(root: Path, options: argparse.Namespace) -> int:
         from cifar_utils.course import checks
 
         return checks.run(root, fast=verb == "test-fast")
+    elif verb == "faults":
+        return _faults(root, options.faults)
     elif verb == "data":
         _data(options.folder, options.sources, options.store)
     elif verb == "chapters":
@@ -186,6 +190,15 @@ def _doctor(root: Path) -> int:
     wrong = sum(bool(finding.fix) for finding in findings)
     print("\nAll is well." if not wrong else f"\n{wrong} thing{'s' if wrong > 1 else ''} to mend.")
     return 1 if wrong else 0
+
+
+def _faults(root: Path, names: list[str]) -> int:
+    from cifar_utils.course import faults
+
+    escaped = faults.run(root, names, say=lambda line: print(line, flush=True))
+    outcome = f"Not caught: {', '.join(escaped)}" if escaped else "All were caught."
+    print(f"\nwritten: runs/faults.json\n{outcome}")
+    return 1 if escaped else 0
 
 
 def _data(folder: str | None = None, sources: str | None = None, store: str | None = None) -> None:
