@@ -9,7 +9,8 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help ready install data train analysis run lab bench refresh reference book pictures test test-fast faults clean remove doctor
+.PHONY: help ready install data train analysis run lab bench refresh reference book pictures test test-fast faults
+.PHONY: clean remove doctor
 
 help: ; @$(PYTHON) -m cifar_utils.course --help
 ready: ; @$(PYTHON) -m cifar_utils.course install $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
