@@ -72,7 +72,7 @@ def test_a_fault_that_no_longer_fits_is_an_error_before_anything_runs(project):
 def test_a_test_that_does_not_end_has_noticed_something(project, monkeypatch):
     monkeypatch.setattr(faults, "_SECONDS", 3)
     (project / "tests" / "test_a.py").write_text("import time\n\ndef test_wait():\n    time.sleep(600)\n")
-    assert faults._caught_by(project, ["tests/test_a.py"]) == "a test that does not end"
+    assert faults.caught_by(project, ["tests/test_a.py"]) == "a test that does not end"
 
 
 def test_a_fault_of_a_notebook_is_planted_in_one_cells_source(tmp_path):
