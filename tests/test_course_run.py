@@ -13,7 +13,7 @@ import psutil
 import pytest
 from course_project import course, notebook, outputs_of, summary
 
-from cifar_utils.course import execute
+from cifar_utils.course import book, execute, refresh
 from cifar_utils.course.project import CourseError
 
 OWN = "import os, pathlib\nown = pathlib.Path(os.environ['CIFAR_COURSE_RUN'])"
@@ -204,27 +204,148 @@ def test_stopped_in_the_middle_the_kernel_ends_and_the_next_run_goes_on(tmp_path
     assert times(root, "01_first") == 1 and summary(root / "runs" / "quick")["02_second"]["status"] == "done"
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the administrator may write everywhere")
-def test_a_folder_that_cannot_be_written(tmp_path):
+def command(root, before=""):
+    """Start `cifar-course run` as a program of its own, after some lines of Python."""
+    code = (  # a shell's background job ignores Ctrl-C; this process must not
+        "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"{before}\nfrom cifar_utils.course.cli import main\nraise SystemExit(main(['run']))"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])})
+
+
+def ended_clearly(process, status=1):
+    """What the program said at its end, which has to be for people: no traceback."""
+    try:
+        said, _ = process.communicate(timeout=90)
+    finally:
+        process.kill()
+    assert process.returncode == status and "Traceback" not in said, said
+    return said
+
+
+def nothing_half_written(root):
+    assert not list((root / "runs").rglob("*.part"))
+    for path in [*(root / "runs").rglob("*.json"), *(root / "runs").rglob("*.ipynb")]:
+        json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_a_kernel_killed_from_outside_ends_the_run_as_failed_and_no_book_is_made_of_it(tmp_path):
+    """`kill -9` in the middle of a cell, as the system does when memory is short; papermill says *completed* then."""
+    root = course(tmp_path / "small", **counting("01_first"), _02_second=[LEAVE_PID, WAIT])
+    process = command(root)
+    try:
+        until(lambda: (root / "runs" / "quick" / "pid").exists(), 60)
+        psutil.Process(int((root / "runs" / "quick" / "pid").read_text())).kill()
+    except BaseException:
+        process.kill()
+        raise
+    said = ended_clearly(process)
+    assert "02_second failed in cell 4 of 5: its kernel died" in said
+    entries = summary(root / "runs" / "quick")
+    assert [entry["status"] for entry in entries.values()] == ["done", "failed"]
+    with pytest.raises(CourseError, match="02_second"):
+        book.build(root, execute.make_plan(root))
+    with pytest.raises(CourseError, match="02_second"):
+        refresh.refresh(root, execute.make_plan(root))
+    nothing_half_written(root)
+    notebook(root / "notebooks" / "02_second.ipynb", "x = 1")
+    run(root)
+    assert times(root, "01_first") == 1 and summary(root / "runs" / "quick")["02_second"]["status"] == "done"
+
+
+MOMENTS = {  # the first sign in runs/quick that a moment has come
+    "before the chapter": ".lock", "chapter entered": "summary.json", "kernel starting": "02_second/executing.ipynb",
+    "in a cell": "pid", "after the last cell": "02_second/metrics.json",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
+@pytest.mark.parametrize("sign", MOMENTS.values(), ids=MOMENTS.keys())
+def test_ctrl_c_at_any_moment_leaves_nothing_half_written_and_the_next_run_goes_on(tmp_path, sign):
+    root = course(tmp_path / "small", _02_second=[LEAVE_PID, "import time\ntime.sleep(3)"])
+    process = command(root)
+    try:
+        until(lambda: (root / "runs" / "quick" / sign).exists(), 60)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+        until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
+    finally:
+        process.kill()
+    assert "Traceback" not in said
+    finished = sign.endswith("metrics.json") and process.returncode == 0  # the signal came too late to stop anything
+    assert finished or (process.returncode == 130 and "Stopped" in said)
+    nothing_half_written(root)
+    run(root)
+    assert summary(root / "runs" / "quick")["02_second"]["status"] == "done"
+    assert (root / "runs" / "quick" / "claims.json").is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+@pytest.mark.parametrize("there", ["runs", "runs/quick"])
+def test_a_folder_that_cannot_be_written(tmp_path, there):
     root = course(tmp_path / "small", _01_first=["x = 1"])
-    (root / "runs").mkdir(mode=0o555)
-    with pytest.raises(OSError):
-        run(root)
-
-
-def test_a_full_disk_is_a_clear_end(tmp_path, monkeypatch):
-    root = course(tmp_path / "small", _01_first=["x = 1"])
-    import papermill
-
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(papermill, "execute_notebook", full)
-    with pytest.raises(CourseError, match="could not be written to runs/quick: No space left on device"):
-        run(root)
-    monkeypatch.undo()
+    (root / there).mkdir(parents=True)
+    (root / there).chmod(0o555)
+    for place in list(root.parents)[:3]:  # the administrator becomes nobody, who has to get there
+        place.chmod(0o755)
+    before = (
+        "import filelock\nfrom cifar_utils.course import execute\nrun = execute.run\n"
+        "execute.run = lambda plan: [os.geteuid() or os.seteuid(65534), run(plan)]"
+    )
+    said = ended_clearly(command(root, before))
+    assert f"{Path(there).name}" in said and "Permission denied" in said
+    assert not list((root / there).iterdir())
+    (root / there).chmod(0o755)
     run(root)
     assert summary(root / "runs" / "quick")["01_first"]["status"] == "done"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no such limit")
+def test_a_file_in_the_folders_place(tmp_path):
+    root = course(tmp_path / "small", _01_first=["x = 1"])
+    (root / "runs").write_text("in the way")
+    said = ended_clearly(command(root))
+    assert "runs" in said and (root / "runs").read_text() == "in the way"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no such limit")
+def test_a_system_that_refuses_to_write_more_is_a_clear_end(tmp_path):
+    """A limit on the size of files: the notebook's long output cannot be stored. It works for every user."""
+    root = course(tmp_path / "small", _01_first=["x = 1"], _02_second=["print('long ' * 100_000)"])
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))"
+    said = ended_clearly(command(root, limit))
+    assert "02_second could not be written to runs/quick: File too large" in said
+    assert [entry["status"] for entry in summary(root / "runs" / "quick").values()] == ["done", "failed"]
+    with pytest.raises(CourseError, match="02_second"):
+        book.build(root, execute.make_plan(root))
+    run(root)
+    assert summary(root / "runs" / "quick")["02_second"]["status"] == "done"
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_a_clear_end(tmp_path):
+    """A real disk of 400 kB: the second chapter does not fit. With more room the next run goes on."""
+    root = course(tmp_path / "small", **counting("01_first"), _02_second=["print('long ' * 100_000)"])
+    (root / "runs").mkdir()
+    mount = ["/bin/mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(root / "runs")]
+    if not Path("/bin/mount").exists() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this user may not mount a small disk")
+    try:
+        assert "No space left on device" in ended_clearly(command(root))
+        entries = summary(root / "runs" / "quick")
+        assert entries["01_first"]["status"] == "done" and entries["02_second"]["status"] != "done"
+        assert "02_second" in execute.pending(execute.make_plan(root))
+        subprocess.run(["/bin/mount", "-o", "remount,size=10m", str(root / "runs")], check=True)
+        run(root)
+        assert times(root, "01_first") == 1 and summary(root / "runs" / "quick")["02_second"]["status"] == "done"
+        nothing_half_written(root)
+    finally:
+        subprocess.run(["/bin/umount", str(root / "runs")], check=True)
 
 
 @pytest.mark.slow

@@ -47,12 +47,21 @@ def test_averages_over_classes_weigh_each_class_alike():
     assert got.metrics["specificity"] == pytest.approx(got.per_class["specificity"].mean())
 
 
-def test_calibration_error_has_fifteen_bins(predictions):
-    confidence, correct = predictions.confidence.double().numpy(), predictions.correct.double().numpy()
-    bins = np.ceil(confidence * 15)  # a bin ends with its upper edge
-    expected = sum(np.mean(bins == b) * abs(confidence[bins == b].mean() - correct[bins == b].mean())
+def test_calibration_error_has_fifteen_bins():
+    """Too sure of some images and not sure enough of others, so that wider bins would cancel one against the other."""
+    random = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 10, (2000,), generator=random)
+    logits = torch.randn(2000, 10, generator=random) + 2 * torch.nn.functional.one_hot(labels, 10)
+    made = Predictions(logits * torch.linspace(0.3, 4, 2000)[:, None], labels)
+    confidence, correct = made.confidence.double().numpy(), made.correct.double().numpy()
+
+    def error(count):
+        bins = np.ceil(confidence * count)  # a bin ends with its upper edge
+        return sum(np.mean(bins == b) * abs(confidence[bins == b].mean() - correct[bins == b].mean())
                    for b in np.unique(bins))
-    assert evaluation.report(predictions).metrics["ece"] == pytest.approx(expected, abs=1e-6)
+
+    assert evaluation.report(made).metrics["ece"] == pytest.approx(error(15), abs=1e-6)
+    assert all(abs(error(count) - error(15)) > 1e-4 for count in (5, 10, 14, 16, 20))
 
 
 def test_rows_of_the_confusion_matrix_are_true_classes():
