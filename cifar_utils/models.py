@@ -140,6 +140,59 @@ class CNN(nn.Module):
         return self.classify(features)  # (N, 10)
 
 
+class Residual(nn.Module):
+    """maps + two 3×3 convolutions of them, of which the second begins at zero: at first the block does nothing."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.change = nn.Sequential(nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1),
+                                    nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1))
+        _begin_at_zero(self.change[-1])
+
+    def forward(self, maps: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, H, W)
+        return maps + self.change(maps)
+
+
+def _begin_at_zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
+class SpatialVAE(nn.Module):
+    """A VAE of whitened images with a map of latents, 8×8 places of `latent_channels` each.
+
+    The decoder gives mean *and* log-variance of each whitened number. Both begin at zero, so an untrained model is
+    exactly the Gaussian that the whitening comes from; what training adds is mostly how strong the contrast of each
+    place is. So the encoder is shown the numbers' strength, log(white² + 0.1), beside their size (chapter 6).
+    """
+
+    def __init__(self, latent_channels: int = 16, width: int = 64, blocks: int = 1) -> None:
+        super().__init__()
+        self.latent_channels, self.width, self.blocks = latent_channels, width, blocks
+        self.latent_shape = (latent_channels, 8, 8)
+        self.encoder = nn.Sequential(nn.Conv2d(6, width, 4, stride=4), *(Residual(width) for _ in range(blocks)))
+        self.head = nn.Conv2d(width, 2 * latent_channels, 1)
+        self.decoder = nn.Sequential(nn.Conv2d(latent_channels, width, 3, padding=1),
+                                     *(Residual(width) for _ in range(blocks)), nn.GELU(),
+                                     nn.Conv2d(width, 6 * 4 * 4, 3, padding=1), nn.PixelShuffle(4))
+        _begin_at_zero(self.decoder[-2])
+
+    def encode(self, white: Tensor) -> tuple[Tensor, Tensor]:  # (N, 3, 32, 32)
+        """Give mean and log-variance of the latents, (N, latent_channels, 8, 8) each."""
+        size, strength = white / (1 + white.abs()), (white.square() + 0.1).log()
+        maps = self.encoder(torch.cat([size, strength], 1))  # (N, 6, 32, 32) -> (N, width, 8, 8)
+        mean, log_variance = self.head(maps).chunk(2, 1)
+        return mean, log_variance
+
+    def likelihood(self, latents: Tensor) -> tuple[Tensor, Tensor]:  # (N, latent_channels, 8, 8)
+        """Give mean and log-variance of each whitened number, (N, 3, 32, 32) each."""
+        mean, log_variance = self.decoder(latents).chunk(2, 1)
+        return mean, 8 * torch.tanh(log_variance / 8)  # no deviation under 1/55 or over 55 times the Gaussian's
+
+    def forward(self, white: Tensor) -> Tensor:  # (N, 3, 32, 32)
+        return self.likelihood(self.encode(white)[0])[0]  # (N, 3, 32, 32)
+
+
 def glorot(model: nn.Module) -> nn.Module:
     """Draw the first weights anew as Keras does: uniform (Glorot & Bengio 2010), biases zero; gives the model back."""
     for layer in model.modules():
@@ -150,7 +203,7 @@ def glorot(model: nn.Module) -> nn.Module:
     return model
 
 
-ARCHITECTURES: dict[str, type[nn.Module]] = {model.__name__: model for model in (Linear, MLP, CNN)}
+ARCHITECTURES: dict[str, type[nn.Module]] = {model.__name__: model for model in (Linear, MLP, CNN, SpatialVAE)}
 
 
 def arguments_of(model: nn.Module) -> dict[str, Any]:
