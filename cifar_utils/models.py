@@ -140,6 +140,90 @@ class CNN(nn.Module):
         return self.classify(features)  # (N, 10)
 
 
+class ResidualBlock(nn.Module):
+    """Maps plus a change of them that two 3×3 convolutions work out (pre-activation form, He et al. 2016)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        last = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.normal_(last.weight, std=0.5 / (9 * width) ** 0.5)  # a small change at first
+        self.change = nn.Sequential(nn.GELU(), nn.Conv2d(width, width, 3, padding=1), nn.GELU(), last)
+
+    def forward(self, maps: Tensor) -> Tensor:  # (N, width, H, W), and out again
+        return maps + self.change(maps)
+
+
+class Autoencoder(nn.Module):
+    """Images to `latent_dim` numbers and back: `encode`, `decode`, and both after one another as the forward pass.
+
+    Inputs are pixels in [0, 1]; reconstructions are not cut to that range. With `linear_path` the latent is a linear
+    map of the pixels plus what convolutions add, and the reconstruction a linear map of the latent that convolutions
+    refine, as a blurred photograph is sharpened. What convolutions add starts at zero: after `start_at_pca` the
+    untrained network *is* PCA. Without the path convolutions and one dense layer on either side do all the work.
+    """
+
+    def __init__(self, latent_dim: int = 128, width: int = 64, linear_path: bool = True) -> None:
+        super().__init__()
+        if latent_dim < 1 or width < 2:
+            raise ValueError(f"an autoencoder needs a latent and two maps at least; got {latent_dim} and {width}")
+        self.latent_dim, self.width, self.linear_path = latent_dim, width, linear_path
+        self.look = nn.Sequential(
+            nn.Conv2d(3, width, 4, stride=4), ResidualBlock(width), ResidualBlock(width), nn.GELU(),
+            nn.Conv2d(width, width // 2, 1))
+        self.head = nn.Linear(width // 2 * 8 * 8, latent_dim)
+        if linear_path:
+            self.mean = nn.Parameter(torch.full((3 * 32 * 32,), 0.5))
+            self.project = nn.Linear(3 * 32 * 32, latent_dim, bias=False)
+            self.restore = nn.Linear(latent_dim, 3 * 32 * 32, bias=False)
+            self.cut = nn.Conv2d(3, width, 4, stride=4)
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+        else:
+            self.spread = nn.Linear(latent_dim, width * 8 * 8)
+        paint = nn.Conv2d(width, 3 * 4 * 4, 3, padding=1)
+        nn.init.zeros_(paint.weight)
+        nn.init.zeros_(paint.bias)
+        self.refine = nn.Sequential(
+            ResidualBlock(width), ResidualBlock(width), nn.GELU(), paint, nn.PixelShuffle(4))
+
+    def start_at_pca(self, mean: Tensor, components: Tensor) -> "Autoencoder":
+        """Set the linear path to PCA: mean (3072,) of the flattened pixels, components (latent_dim, 3072), unit rows.
+
+        Raises:
+            ValueError: there is no linear path, or the shapes are others.
+        """
+        expected = (self.latent_dim, 3 * 32 * 32)
+        if not self.linear_path or components.shape != expected or mean.shape != expected[1:]:
+            raise ValueError(f"PCA of shape {tuple(components.shape)} and mean {tuple(mean.shape)} do not fit an "
+                             f"autoencoder with latent_dim={self.latent_dim}, linear_path={self.linear_path}")
+        with torch.no_grad():
+            self.mean.copy_(mean)
+            self.project.weight.copy_(components)
+            self.restore.weight.copy_(components.T)
+        return self
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """What the convolutions see: (N, 3, 32, 32) pixels to (N, 32 · width) numbers."""
+        maps = self.look(4 * (inputs - 0.5))  # (N, width/2, 8, 8); 4: about unit deviation
+        return maps.permute(0, 2, 3, 1).flatten(1)
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Turn pixels (N, 3, 32, 32) into latents (N, latent_dim)."""
+        latents: Tensor = self.head(self.features(inputs))
+        return latents + self.project(inputs.flatten(1) - self.mean) if self.linear_path else latents
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Turn latents (N, latent_dim) into pixels (N, 3, 32, 32), unclamped."""
+        if not self.linear_path:
+            maps = self.spread(latents).view(-1, 8, 8, self.width).permute(0, 3, 1, 2)
+            return 0.5 + self.refine(maps)  # (N, width, 8, 8) -> (N, 48, 8, 8) -> (N, 3, 32, 32)
+        blurred = (self.restore(latents) + self.mean).view(-1, 3, 32, 32)
+        return blurred + self.refine(self.cut(4 * (blurred - 0.5)))
+
+    def forward(self, inputs: Tensor) -> Tensor:  # (N, 3, 32, 32), and out again
+        return self.decode(self.encode(inputs))
+
+
 def glorot(model: nn.Module) -> nn.Module:
     """Draw the first weights anew as Keras does: uniform (Glorot & Bengio 2010), biases zero; gives the model back."""
     for layer in model.modules():
@@ -150,7 +234,7 @@ def glorot(model: nn.Module) -> nn.Module:
     return model
 
 
-ARCHITECTURES: dict[str, type[nn.Module]] = {model.__name__: model for model in (Linear, MLP, CNN)}
+ARCHITECTURES: dict[str, type[nn.Module]] = {model.__name__: model for model in (Linear, MLP, CNN, Autoencoder)}
 
 
 def arguments_of(model: nn.Module) -> dict[str, Any]:
