@@ -31,6 +31,26 @@ def classification(label_smoothing: float = 0.0) -> Classification:
     return Classification(label_smoothing)
 
 
+@dataclass(frozen=True)
+class Reconstruction:
+    """Mean squared error an image value between a model's output and its clean input, pixels in [0, 1].
+
+    With `noise` the model sees the input with Gaussian noise of this deviation added (a denoising autoencoder, Vincent
+    et al. 2008). Labels are not used.
+    """
+
+    noise: float = 0.0
+
+    def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        seen = inputs + self.noise * torch.randn_like(inputs) if self.noise else inputs
+        return {"loss": functional.mse_loss(model(seen).float(), inputs)}
+
+
+def reconstruction(noise: float = 0.0) -> Reconstruction:
+    """Give the loss of an autoencoder: mean squared error; with `noise`, of an input that only the model sees noisy."""
+    return Reconstruction(noise)
+
+
 # ---------------------------------------------------------------- variational autoencoders
 
 GREY_LEVELS = 256
