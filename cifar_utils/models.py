@@ -154,6 +154,11 @@ class ResidualBlock(nn.Module):
         return maps + self.change(maps)
 
 
+def _start_at_zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
 class Autoencoder(nn.Module):
     """Images to `latent_dim` numbers and back: `encode`, `decode`, and both after one another as the forward pass.
 
@@ -177,13 +182,11 @@ class Autoencoder(nn.Module):
             self.project = nn.Linear(3 * 32 * 32, latent_dim, bias=False)
             self.restore = nn.Linear(latent_dim, 3 * 32 * 32, bias=False)
             self.cut = nn.Conv2d(3, width, 4, stride=4)
-            nn.init.zeros_(self.head.weight)
-            nn.init.zeros_(self.head.bias)
+            _start_at_zero(self.head)
         else:
             self.spread = nn.Linear(latent_dim, width * 8 * 8)
         paint = nn.Conv2d(width, 3 * 4 * 4, 3, padding=1)
-        nn.init.zeros_(paint.weight)
-        nn.init.zeros_(paint.bias)
+        _start_at_zero(paint)
         self.refine = nn.Sequential(
             ResidualBlock(width), ResidualBlock(width), nn.GELU(), paint, nn.PixelShuffle(4))
 
