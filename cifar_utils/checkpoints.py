@@ -1,10 +1,12 @@
 """Weights on disk: safetensors with a header that says how to build the model again. Nothing is ever unpickled."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
@@ -50,6 +52,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if header is None:
         raise CheckpointError(f"{path} has no header of this course, so its architecture is unknown")
     return tensors, json.loads(header)
+
+
+def digest(model: nn.Module) -> str:
+    """Give the SHA-256 of a model's class and weights, in hexadecimal: equal for equal networks, on every machine."""
+    total = hashlib.sha256(type(model).__name__.encode())
+    for name, value in model.state_dict().items():
+        total.update(name.encode())
+        total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
 
 
 def save(path: Path, model: nn.Module, *, normalisation: Normalisation, split_seed: int | None = None,

@@ -1,4 +1,4 @@
-"""Metrics of a trained classifier: model and split come in, numbers and tables go out."""
+"""Metrics of trained models, classifiers and autoencoders: model and split come in, numbers and tables go out."""
 
 from dataclasses import dataclass, field
 
@@ -7,9 +7,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics.functional import classification
+from torchmetrics.functional import classification, image
 
-from cifar_utils.batches import STANDARD, Batches, Normalisation
+from cifar_utils.batches import STANDARD, UNIT_RANGE, Batches, Normalisation
 from cifar_utils.data import CLASS_NAMES, Examples
 
 
@@ -101,3 +101,57 @@ def report(predictions: Predictions) -> ClassificationReport:
     }
     confusion = classification.multiclass_confusion_matrix(classes, labels, count).numpy()
     return ClassificationReport(metrics, table, confusion)
+
+
+@dataclass(frozen=True)
+class Reconstructions:
+    """What an autoencoder makes of a split: images (N, 3, 32, 32) uint8 and outputs, float32 cut to [0, 1]."""
+
+    images: Tensor
+    outputs: Tensor
+
+    @property
+    def originals(self) -> Tensor:
+        """The images as float32 in [0, 1]."""
+        return self.images.float() / 255
+
+    @property
+    def errors(self) -> Tensor:
+        """Mean squared error of each image over its 3,072 values in [0, 1], (N,) float32."""
+        return (self.outputs - self.originals).square().mean((1, 2, 3))
+
+
+def reconstruct(model: nn.Module, examples: Examples) -> Reconstructions:
+    """Apply an autoencoder of pixels in [0, 1] to a split, in evaluation mode and float32; outputs are cut to [0, 1].
+
+    Raises:
+        ValueError: the model does not give back an image for each image.
+    """
+    device = next(model.parameters()).device
+    batches = Batches(examples, batch_size=250, normalisation=UNIT_RANGE, device=device)
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        outputs = torch.cat([model(inputs).float().clamp(0, 1).cpu() for inputs, _ in batches])
+    model.train(training)
+    if outputs.shape != examples.images.shape:
+        raise ValueError(f"an autoencoder gives an image for each image; this model gave {tuple(outputs.shape)} for "
+                         f"{tuple(examples.images.shape)}")
+    return Reconstructions(examples.images, outputs.contiguous())
+
+
+def reconstruction_report(reconstructions: Reconstructions, ssim_images: int | None = None) -> dict[str, float]:
+    """Give mean squared error (pixels in [0, 1]), PSNR (dB) and SSIM (Wang et al. 2004) of a split.
+
+    PSNR is that of the mean squared error over all images, -10 log10 of it. SSIM is the mean over the first
+    `ssim_images`, by default all, with Gaussian windows of 11 pixels.
+    """
+    outputs, originals = reconstructions.outputs, reconstructions.originals
+    count = min(ssim_images or len(outputs), len(outputs))
+    similar = 0.0
+    for part in torch.arange(count).split(250):
+        similar += float(image.structural_similarity_index_measure(  # type: ignore[arg-type]
+            outputs[part], originals[part], data_range=1.0, reduction="sum"))
+    return {"mse": reconstructions.errors.double().mean().item(),
+            "psnr_db": image.peak_signal_noise_ratio(outputs, originals, data_range=1.0).item(),
+            "ssim": similar / count}

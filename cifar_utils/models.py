@@ -5,6 +5,7 @@ A constructor stores its arguments under their own names, so that a checkpoint c
 
 import inspect
 import itertools
+import math
 from typing import Any
 
 import pandas as pd
@@ -140,6 +141,187 @@ class CNN(nn.Module):
         return self.classify(features)  # (N, 10)
 
 
+class ResidualBlock(nn.Module):
+    """Maps plus a change of them that two 3×3 convolutions work out (pre-activation form, He et al. 2016)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        last = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.normal_(last.weight, std=0.5 / (9 * width) ** 0.5)  # a small change at first
+        self.change = nn.Sequential(nn.GELU(), nn.Conv2d(width, width, 3, padding=1), nn.GELU(), last)
+
+    def forward(self, maps: Tensor) -> Tensor:  # (N, width, H, W), and out again
+        return maps + self.change(maps)
+
+
+def _start_at_zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
+class Autoencoder(nn.Module):
+    """Images to `latent_dim` numbers and back: `encode`, `decode`, and both after one another as the forward pass.
+
+    Inputs are pixels in [0, 1]; reconstructions are not cut to that range. With `linear_path` the latent is a linear
+    map of the pixels plus what convolutions add, and the reconstruction a linear map of the latent that convolutions
+    refine, as a blurred photograph is sharpened. What convolutions add starts at zero: after `start_at_pca` the
+    untrained network *is* PCA. Without the path convolutions and one dense layer on either side do all the work.
+    """
+
+    def __init__(self, latent_dim: int = 128, width: int = 64, linear_path: bool = True) -> None:
+        super().__init__()
+        if latent_dim < 1 or width < 2:
+            raise ValueError(f"an autoencoder needs a latent and two maps at least; got {latent_dim} and {width}")
+        self.latent_dim, self.width, self.linear_path = latent_dim, width, linear_path
+        self.look = nn.Sequential(
+            nn.Conv2d(3, width, 4, stride=4), ResidualBlock(width), ResidualBlock(width), nn.GELU(),
+            nn.Conv2d(width, width // 2, 1))
+        self.head = nn.Linear(width // 2 * 8 * 8, latent_dim)
+        if linear_path:
+            self.mean = nn.Parameter(torch.full((3 * 32 * 32,), 0.5))
+            self.project = nn.Linear(3 * 32 * 32, latent_dim, bias=False)
+            self.restore = nn.Linear(latent_dim, 3 * 32 * 32, bias=False)
+            self.cut = nn.Conv2d(3, width, 4, stride=4)
+            _start_at_zero(self.head)
+        else:
+            self.spread = nn.Linear(latent_dim, width * 8 * 8)
+        paint = nn.Conv2d(width, 3 * 4 * 4, 3, padding=1)
+        _start_at_zero(paint)
+        self.refine = nn.Sequential(
+            ResidualBlock(width), ResidualBlock(width), nn.GELU(), paint, nn.PixelShuffle(4))
+
+    def start_at_pca(self, mean: Tensor, components: Tensor) -> "Autoencoder":
+        """Set the linear path to PCA: mean (3072,) of the flattened pixels, components (latent_dim, 3072), unit rows.
+
+        Raises:
+            ValueError: there is no linear path, or the shapes are others.
+        """
+        expected = (self.latent_dim, 3 * 32 * 32)
+        if not self.linear_path or components.shape != expected or mean.shape != expected[1:]:
+            raise ValueError(f"PCA of shape {tuple(components.shape)} and mean {tuple(mean.shape)} do not fit an "
+                             f"autoencoder with latent_dim={self.latent_dim}, linear_path={self.linear_path}")
+        with torch.no_grad():
+            self.mean.copy_(mean)
+            self.project.weight.copy_(components)
+            self.restore.weight.copy_(components.T)
+        return self
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """What the convolutions see: (N, 3, 32, 32) pixels to (N, 32 · width) numbers."""
+        maps = self.look(4 * (inputs - 0.5))  # (N, width/2, 8, 8); 4: about unit deviation
+        return maps.permute(0, 2, 3, 1).flatten(1)
+
+    def encode(self, inputs: Tensor, features: Tensor | None = None) -> Tensor:
+        """Turn pixels (N, 3, 32, 32) into latents (N, latent_dim); whoever has their `features` already gives them."""
+        latents: Tensor = self.head(self.features(inputs) if features is None else features)
+        return latents + self.project(inputs.flatten(1) - self.mean) if self.linear_path else latents
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Turn latents (N, latent_dim) into pixels (N, 3, 32, 32), unclamped."""
+        if not self.linear_path:
+            maps = self.spread(latents).view(-1, 8, 8, self.width).permute(0, 3, 1, 2)
+            return 0.5 + self.refine(maps)  # (N, width, 8, 8) -> (N, 48, 8, 8) -> (N, 3, 32, 32)
+        blurred = (self.restore(latents) + self.mean).view(-1, 3, 32, 32)
+        return blurred + self.refine(self.cut(4 * (blurred - 0.5)))
+
+    def forward(self, inputs: Tensor) -> Tensor:  # (N, 3, 32, 32), and out again
+        return self.decode(self.encode(inputs))
+
+
+class VAE(nn.Module):
+    """The variational autoencoder of chapter 6: an `Autoencoder` whose encoder gives two numbers for each latent.
+
+    Beside the mean there is a log-variance, read from the same features. `log_sigma` is the logarithm of the one
+    deviation that the likelihood has for all pixels (in [0, 1]). Latents are the autoencoder's, shifted and scaled to
+    mean 0 and deviation 1 over the images, since that is what the prior expects.
+    """
+
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(self, latent_dim: int = 128, width: int = 64, linear_path: bool = True) -> None:
+        super().__init__()
+        self.latent_dim, self.width, self.linear_path = latent_dim, width, linear_path
+        self.latent_shape = (latent_dim,)
+        self.autoencoder = Autoencoder(latent_dim, width, linear_path)
+        self.log_variance = nn.Linear(self.autoencoder.head.in_features, latent_dim)
+        self.log_sigma = nn.Parameter(torch.tensor(-2.0))
+        self.register_buffer("latent_mean", torch.zeros(latent_dim))
+        self.register_buffer("latent_std", torch.ones(latent_dim))
+
+    @classmethod
+    def from_autoencoder(cls, autoencoder: Autoencoder, pixels: Tensor) -> "VAE":
+        """Take a trained autoencoder's weights; `pixels` (N, 3, 32, 32) in [0, 1] tell how its latents are spread.
+
+        At first the mean of the latents decodes to the autoencoder's own reconstruction, sigma is that one's error, and
+        the latents' variances are those of probabilistic PCA with this sigma, the same for every image.
+        """
+        model = cls(autoencoder.latent_dim, autoencoder.width, autoencoder.linear_path)
+        model.autoencoder.load_state_dict(autoencoder.state_dict())
+        with torch.no_grad():
+            latents = autoencoder.encode(pixels)
+            error = (autoencoder.decode(latents) - pixels).square().mean()
+            model.latent_mean.copy_(latents.mean(0))
+            model.latent_std.copy_(latents.std(0).clamp(min=1e-6))
+            model.log_sigma.copy_(0.5 * error.log())
+            nn.init.zeros_(model.log_variance.weight)
+            model.log_variance.bias.copy_((error / (model.latent_std.square() + error)).log())
+        return model
+
+    def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:  # (N, 3, 32, 32)
+        """Give mean and log-variance of the latents of pixels in [0, 1], (N, latent_dim) each."""
+        features = self.autoencoder.features(inputs)
+        latents = self.autoencoder.encode(inputs, features)
+        return (latents - self.latent_mean) / self.latent_std, self.log_variance(features)
+
+    def decode(self, latents: Tensor) -> Tensor:  # (N, latent_dim)
+        """Turn latents into pixels (N, 3, 32, 32), unclamped: the mean of the likelihood."""
+        return self.autoencoder.decode(latents * self.latent_std + self.latent_mean)
+
+    def likelihood(self, latents: Tensor) -> tuple[Tensor, Tensor]:  # (N, latent_dim)
+        """Give mean (N, 3, 32, 32) and log-variance (a scalar) of dequantised grey levels, 0 to 256."""
+        return 255 * self.decode(latents) + 0.5, 2 * (self.log_sigma + math.log(255))
+
+    def forward(self, inputs: Tensor) -> Tensor:  # (N, 3, 32, 32), and out again
+        return self.decode(self.encode(inputs)[0])
+
+
+class SpatialVAE(nn.Module):
+    """A VAE of whitened images with a map of latents, 8×8 places of `latent_channels` each.
+
+    The decoder gives mean *and* log-variance of each whitened number. Both begin at zero, so an untrained model is
+    exactly the Gaussian that the whitening comes from; what training adds is mostly how strong the contrast of each
+    place is. So the encoder is shown the numbers' strength, log(white² + 0.1), beside their size (chapter 6).
+    """
+
+    def __init__(self, latent_channels: int = 16, width: int = 64, blocks: int = 1) -> None:
+        super().__init__()
+        self.latent_channels, self.width, self.blocks = latent_channels, width, blocks
+        self.latent_shape = (latent_channels, 8, 8)
+        self.encoder = nn.Sequential(nn.Conv2d(6, width, 4, stride=4), *(ResidualBlock(width) for _ in range(blocks)))
+        self.head = nn.Conv2d(width, 2 * latent_channels, 1)
+        self.decoder = nn.Sequential(nn.Conv2d(latent_channels, width, 3, padding=1),
+                                     *(ResidualBlock(width) for _ in range(blocks)), nn.GELU(),
+                                     nn.Conv2d(width, 6 * 4 * 4, 3, padding=1), nn.PixelShuffle(4))
+        for parameter in self.decoder[-2].parameters():
+            nn.init.zeros_(parameter)
+
+    def encode(self, white: Tensor) -> tuple[Tensor, Tensor]:  # (N, 3, 32, 32)
+        """Give mean and log-variance of the latents, (N, latent_channels, 8, 8) each."""
+        size, strength = white / (1 + white.abs()), (white.square() + 0.1).log()
+        maps = self.encoder(torch.cat([size, strength], 1))  # (N, 6, 32, 32) -> (N, width, 8, 8)
+        mean, log_variance = self.head(maps).chunk(2, 1)
+        return mean, log_variance
+
+    def likelihood(self, latents: Tensor) -> tuple[Tensor, Tensor]:  # (N, latent_channels, 8, 8)
+        """Give mean and log-variance of each whitened number, (N, 3, 32, 32) each."""
+        mean, log_variance = self.decoder(latents).chunk(2, 1)
+        return mean, 8 * torch.tanh(log_variance / 8)  # no deviation under 1/55 or over 55 times the Gaussian's
+
+    def forward(self, white: Tensor) -> Tensor:  # (N, 3, 32, 32)
+        return self.likelihood(self.encode(white)[0])[0]  # (N, 3, 32, 32)
+
+
 def glorot(model: nn.Module) -> nn.Module:
     """Draw the first weights anew as Keras does: uniform (Glorot & Bengio 2010), biases zero; gives the model back."""
     for layer in model.modules():
@@ -150,7 +332,8 @@ def glorot(model: nn.Module) -> nn.Module:
     return model
 
 
-ARCHITECTURES: dict[str, type[nn.Module]] = {model.__name__: model for model in (Linear, MLP, CNN)}
+ARCHITECTURES: dict[str, type[nn.Module]] = {
+    model.__name__: model for model in (Linear, MLP, CNN, Autoencoder, VAE, SpatialVAE)}
 
 
 def arguments_of(model: nn.Module) -> dict[str, Any]:

@@ -48,7 +48,8 @@ _MODELS = {  # metric name: name for people, colour
     "cnn_two_layer_permuted": ("CNN 32-64, permuted", "#8C6D31"), "cnn_kernel_1": ("CNN 1×1", "#56B4E9"),
     "cnn_kernel_3": ("CNN 3×3", "#E69F00"), "cnn_kernel_5": ("CNN 5×5", "#009E73"),
     "cnn_kernel_7": ("CNN 7×7", "#CC79A7"), "pca": ("PCA", "#6A6A6A"), "ae": ("Autoencoder", "#009E73"),
-    "vae": ("VAE", "#CC79A7"), "vae_spatial": ("Spatial VAE", "#8F3F71"), "ninety_four": ("To 94 %", "#8C2D04"),
+    "jpeg": ("JPEG", "#D55E00"), "webp": ("WebP", "#56B4E9"), "vae": ("VAE", "#CC79A7"),
+    "vae_spatial": ("Spatial VAE", "#8F3F71"), "ninety_four": ("To 94 %", "#8C2D04"),
 }
 MODEL_NAMES = {name: shown for name, (shown, _) in _MODELS.items()}
 MODEL_COLOURS = {name: colour for name, (_, colour) in _MODELS.items()}
@@ -262,6 +263,20 @@ def image_grid(images: Any, titles: Sequence[str] | None = None, columns: int | 
     if title:
         figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+def reconstructions(images: Any, outputs: Any, title: str, *, each: int = 3) -> Figure:
+    """Images (N, 3, 32, 32) above what became of them: the `each` best, middle and worst, by mean squared error.
+
+    images: uint8; outputs: float in [0, 1]. The numbers are the errors, in units of 0.001.
+    """
+    originals, outputs = _array(images).astype(np.float32) / 255, _array(outputs)
+    errors = np.square(outputs - originals).mean((1, 2, 3))
+    order, middle = np.argsort(errors), max(0, len(errors) // 2 - each // 2)
+    chosen = np.concatenate([order[:each], order[middle:middle + each], order[-each:]])
+    numbers = [f"{1000 * error:.2f}" for error in errors[chosen]]
+    return image_grid(np.concatenate([originals[chosen], outputs[chosen]]), [""] * len(chosen) + numbers, len(chosen),
+                      title, ["original", "decoded"])
 
 
 def class_grid(images: Any, labels: Any, per_class: int = 10, title: str = "Ten images of each class", *,

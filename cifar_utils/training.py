@@ -146,7 +146,7 @@ def fit(model: nn.Module, train: Batches, val: Batches | None = None, *, epochs:
         layout = "channels_last" if convolves else "contiguous"
     loss = loss or losses.classification()
     settings = {
-        "weights": _digest(model), "data": _digest_data(train, val), "epochs": epochs,
+        "weights": checkpoints.digest(model), "data": _digest_data(train, val), "epochs": epochs,
         "learning_rate": learning_rate, "weight_decay": weight_decay, "loss": _describe(loss),
         "optimizer": _describe(optimizer), "schedule": _describe(schedule), "keep": keep, "seed": seed,
         "precision": precision, "layout": layout, "torch": torch.__version__,
@@ -379,14 +379,6 @@ def _describe(thing: Any) -> str:
     if thing is None or hasattr(thing, "__dataclass_fields__"):
         return repr(thing)
     return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
-
-
-def _digest(model: nn.Module) -> str:
-    total = hashlib.sha256(type(model).__name__.encode())
-    for name, value in model.state_dict().items():
-        total.update(name.encode())
-        total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
 
 
 def _digest_data(*splits: Batches | None) -> str:

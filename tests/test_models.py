@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from cifar_utils import models
+from cifar_utils import checkpoints, models
+from cifar_utils.batches import UNIT_RANGE
 
 
 @pytest.mark.parametrize(("model", "parameters"), [
@@ -141,3 +142,62 @@ def test_there_is_an_activation_between_any_two_layers_with_weights(model):
     (models.MLP((12, 12), dropout=0.25), 2), (models.CNN((4, 4), dense=(12, 12), dropout=0.25), 2)], ids=["MLP", "CNN"])
 def test_dropout_goes_where_dense_layers_are(model, places):
     assert [layer.p for layer in model.modules() if isinstance(layer, torch.nn.Dropout)] == [0.25] * places
+
+
+# ---------------------------------------------------------------- variational autoencoders
+
+
+@pytest.fixture
+def autoencoder():
+    torch.manual_seed(0)
+    components = torch.linalg.qr(torch.randn(3072, 6))[0].T
+    return models.Autoencoder(6, 8).start_at_pca(torch.full((3072,), 0.4), components)
+
+
+def test_a_vae_begins_as_the_autoencoder_that_it_comes_from(autoencoder):
+    pixels = torch.rand(200, 3, 32, 32)
+    vae = models.VAE.from_autoencoder(autoencoder, pixels)
+    with torch.no_grad():
+        mean, log_variance = vae.encode(pixels)
+        assert torch.allclose(vae(pixels), autoencoder(pixels), atol=1e-5)
+        assert torch.allclose(mean.mean(0), torch.zeros(6), atol=1e-4)
+        assert torch.allclose(mean.std(0), torch.ones(6), atol=1e-4)
+        error = (autoencoder(pixels) - pixels).square().mean()
+        assert vae.log_sigma.exp().square().item() == pytest.approx(error.item(), rel=1e-4)
+        # What probabilistic PCA has: a latent of variance s² that is seen through noise of variance e.
+        spread = autoencoder.encode(pixels).var(0)
+        assert torch.allclose(log_variance.exp(), (error / (spread + error)).expand(200, 6), rtol=1e-3)
+        grey, log_grey_variance = vae.likelihood(mean)
+        assert torch.allclose(grey, 255 * autoencoder(pixels) + 0.5, atol=1e-2)
+        assert (0.5 * log_grey_variance).exp().item() == pytest.approx(255 * error.sqrt().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("linear_path", [True, False])
+def test_a_vae_comes_back_from_its_file(tmp_path, linear_path):
+    torch.manual_seed(0)
+    vae = models.VAE(5, 8, linear_path)
+    vae.latent_std.fill_(2)
+    path = checkpoints.save(tmp_path / "vae.safetensors", vae, normalisation=UNIT_RANGE)
+    found = checkpoints.load(path, "VAE").model
+    inputs = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(found(inputs), vae(inputs))
+    with pytest.raises(checkpoints.CheckpointError, match="holds a VAE, not the CNN"):
+        checkpoints.load(path, "CNN")
+
+
+def test_a_spatial_vae_says_at_first_that_whitened_numbers_are_standard_normal():
+    model = models.SpatialVAE(3, 8)
+    white = torch.randn(2, 3, 32, 32)
+    mean, log_variance = model.encode(white)
+    assert mean.shape == log_variance.shape == (2, 3, 8, 8) == (2, *model.latent_shape)
+    guess, spread = model.likelihood(mean)
+    assert guess.shape == spread.shape == white.shape
+    assert not guess.any() and not spread.any()
+
+
+def test_a_spatial_vaes_deviations_stay_within_bounds():
+    model = models.SpatialVAE(3, 8)
+    torch.nn.init.normal_(model.decoder[-2].weight, std=100)
+    spread = model.likelihood(torch.randn(2, 3, 8, 8))[1]
+    assert 7 < spread.abs().max() <= 8

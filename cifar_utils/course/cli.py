@@ -51,13 +51,24 @@ def _parser() -> argparse.ArgumentParser:
     p = verb("reference", "measure over seeds how far each metric may lie from the reference")
     p.add_argument("chapters", nargs="*", help="03_cnn, or just 3 (default: all)")
     p.add_argument("--seeds", type=int, default=5, help="how many seeds, besides the run as on another machine")
-    p = verb("evaluate", "measure a checkpoint: metrics, charts, confusion matrices, examples")
+    p = verb("evaluate", "measure a checkpoint: metrics, charts, examples; confusion matrices or reconstructions")
     p.add_argument("checkpoint", type=Path)
     p.add_argument("--output", type=Path, help="folder for the results (default: runs/evaluate/<name>)")
     p = verb("analysis", "save the ten most confident test mistakes of a checkpoint as images")
     p.add_argument("checkpoint", type=Path, nargs="?", help="default: the newest cnn_best")
     p.add_argument("--count", type=int, default=10, help="how many (default: 10)")
     p.add_argument("--output", type=Path, help="folder for the images (default: runs/analysis)")
+    p = verb("compress", "write images as the bytes of an autoencoder's codec (chapter 5)")
+    p.add_argument("checkpoint", type=Path)
+    p.add_argument("images", type=Path, nargs="*", help="image files of 32 × 32 pixels")
+    p.add_argument("--split", choices=("train", "val", "test"), help="or the first images of a split")
+    p.add_argument("--count", type=int, default=100, help="how many of the split (default: 100)")
+    p.add_argument("--step", type=float, help="of the quantisation (default: costs 0.1 dB on validation images)")
+    p.add_argument("--output", type=Path, required=True, help="the file to write")
+    p = verb("decompress", "turn such a file back into images")
+    p.add_argument("file", type=Path)
+    p.add_argument("checkpoint", type=Path)
+    p.add_argument("--output", type=Path, required=True, help="folder for the PNG files")
     verb("lab", "open JupyterLab in notebooks/")
     verb("bench", "measure the speed ratios that the course claims")
     verb("test", "run all checks: style, types, tests, the committed notebooks")
@@ -166,6 +177,21 @@ def _do(root: Path, options: argparse.Namespace) -> int:
         _refresh(root, options.profile, options.chapters)
     elif verb == "reference":
         _reference(root, options.chapters, options.seeds)
+    elif verb == "compress":
+        from cifar_utils.course import compress
+
+        compress.compress(
+            options.checkpoint,
+            options.images,
+            options.output,
+            split=options.split,
+            count=options.count,
+            step=options.step,
+        )
+    elif verb == "decompress":
+        from cifar_utils.course import compress
+
+        compress.decompress(options.file, options.checkpoint, options.output)
     else:
         from cifar_utils.course import evaluate
 

@@ -10,6 +10,7 @@ from cifar_utils import analysis, checkpoints, data, evaluation, plotting, runs
 from cifar_utils.course.project import CourseError, relative
 
 _EXAMPLES = 20  # images of each split: the first half right, the second half wrong, where there are so many
+_SSIM_IMAGES = 2000  # of each split; the other metrics are of all
 _IN_CHART = ("accuracy", "precision", "recall", "f1", "specificity")
 
 
@@ -37,9 +38,9 @@ def evaluate(
 ) -> Path:
     """Measure a checkpoint on train, validation and test split, and store what was found.
 
-    Writes metrics.json (`model.split.metric`), metrics.csv, metrics.png, and for each split confusion_<split>.png and
-    .csv, classes_<split>.csv and examples_<split>.png. Returns the folder. Raises CourseError for a checkpoint that
-    does not load.
+    Writes metrics.json (`model.split.metric`), metrics.csv, metrics.png and what the kind of model needs besides:
+    confusion matrices, metrics by class and examples of a classifier, sheets of reconstructions of an autoencoder.
+    Returns the folder. Raises CourseError for a checkpoint that does not load.
     """
     loaded = _load(checkpoint)
     name = checkpoint.stem
@@ -48,26 +49,14 @@ def evaluate(
     if loaded.split_seed is None:
         print("The checkpoint does not say which split it was trained with; the course's own (seed 0) is taken.")
     splits = data.split(cifar or _cifar(), train_size=sizes[0], val_size=sizes[1], seed=seed)
+    measure = _KINDS.get(loaded.header["architecture"], _measure_classifier)
+    shown = plotting.model_name(name) or name
     reports: dict[str, dict[str, float]] = {}
     for split in ("train", "val", "test"):
-        examples: data.Examples = getattr(splits, split)
-        predictions = evaluation.predict(loaded.model, examples, normalisation=loaded.normalisation)
-        report = evaluation.report(predictions)
-        reports[split] = report.metrics
-        title = f"{plotting.model_name(name) or name}: {split} split"
-        _save(folder / f"confusion_{split}.png", plotting.confusion_matrix(report.confusion, title))
-        _save(folder / f"examples_{split}.png", _examples(examples, predictions, title))
-        rows = [",".join(["true", *data.CLASS_NAMES])]
-        rows += [
-            ",".join([label, *map(str, counts)]) for label, counts in zip(data.CLASS_NAMES, report.confusion.tolist())
-        ]
-        runs.write_whole(folder / f"confusion_{split}.csv", "\n".join(rows) + "\n")
-        runs.write_whole(folder / f"classes_{split}.csv", report.per_class.to_csv(lineterminator="\n"))
-    chart = {split: {metric: metrics[metric] for metric in _IN_CHART} for split, metrics in reports.items()}
-    _save(
-        folder / "metrics.png",
-        plotting.metrics_by_split(chart, f"{plotting.model_name(name) or name}: metrics by split"),
-    )
+        reports[split] = measure(loaded, getattr(splits, split), folder, split, f"{shown}: {split} split")
+    in_chart = _IN_CHART if measure is _measure_classifier else tuple(reports["test"])
+    chart = {split: {metric: metrics[metric] for metric in in_chart} for split, metrics in reports.items()}
+    _save(folder / "metrics.png", plotting.metrics_by_split(chart, f"{shown}: metrics by split"))
     flat = {
         f"{name}.{split}.{metric}": value for split, metrics in reports.items() for metric, value in metrics.items()
     }
@@ -79,9 +68,38 @@ def evaluate(
     ]
     runs.write_whole(folder / "metrics.csv", "\n".join(table) + "\n")
     for split, values in reports.items():
-        print(f"{split:>5}: loss {values['loss']:.3f}, accuracy {values['accuracy']:.1%}, F1 {values['f1']:.3f}")
-    print(f"Metrics, charts, confusion matrices and examples: {relative(folder, root)}")
+        print(f"{split:>5}: " + ", ".join(f"{metric} {value:.4g}" for metric, value in values.items()))
+    print(f"Metrics, charts and pictures: {relative(folder, root)}")
     return folder
+
+
+def _measure_classifier(
+    loaded: checkpoints.Checkpoint, examples: data.Examples, folder: Path, split: str, title: str
+) -> dict[str, float]:
+    """Metrics of a classifier on one split; confusion matrix, metrics by class and examples go into the folder."""
+    predictions = evaluation.predict(loaded.model, examples, normalisation=loaded.normalisation)
+    report = evaluation.report(predictions)
+    _save(folder / f"confusion_{split}.png", plotting.confusion_matrix(report.confusion, title))
+    _save(folder / f"examples_{split}.png", _examples(examples, predictions, title))
+    rows = [",".join(["true", *data.CLASS_NAMES])]
+    rows += [
+        ",".join([label, *map(str, counts)]) for label, counts in zip(data.CLASS_NAMES, report.confusion.tolist())
+    ]
+    runs.write_whole(folder / f"confusion_{split}.csv", "\n".join(rows) + "\n")
+    runs.write_whole(folder / f"classes_{split}.csv", report.per_class.to_csv(lineterminator="\n"))
+    return report.metrics
+
+
+def _measure_autoencoder(
+    loaded: checkpoints.Checkpoint, examples: data.Examples, folder: Path, split: str, title: str
+) -> dict[str, float]:
+    """Metrics of an autoencoder on one split; its best, median and worst reconstructions go into the folder."""
+    found = evaluation.reconstruct(loaded.model, examples)
+    _save(folder / f"reconstructions_{split}.png", plotting.reconstructions(found.images, found.outputs, title))
+    return evaluation.reconstruction_report(found, ssim_images=_SSIM_IMAGES)
+
+
+_KINDS = {"Autoencoder": _measure_autoencoder}  # architecture: what measures it; all others are classifiers
 
 
 def _save(path: Path, figure: Any) -> None:
