@@ -131,7 +131,41 @@ def test_arguments_build_the_same_model_again(model):
     assert [p.shape for p in again.parameters()] == [p.shape for p in model.parameters()]
 
 
-<<<<<<< HEAD
+def test_an_untrained_autoencoder_is_pca():
+    pixels = torch.rand(50, 3, 32, 32)
+    fitted = PCA(7).fit(pixels.flatten(1).numpy())
+    mean, components = torch.from_numpy(fitted.mean_), torch.from_numpy(fitted.components_)
+    model = models.Autoencoder(7, width=4).start_at_pca(mean, components)
+    latents = fitted.transform(pixels.flatten(1).numpy())
+    with torch.no_grad():
+        assert torch.allclose(model.encode(pixels), torch.from_numpy(latents), atol=1e-4)
+        decoded = torch.from_numpy(fitted.inverse_transform(latents)).view_as(pixels)
+        assert torch.allclose(model(pixels), decoded, atol=1e-4)
+
+
+@pytest.mark.parametrize("linear_path", [True, False])
+def test_every_part_of_an_autoencoder_learns(linear_path):
+    torch.manual_seed(0)
+    model, pixels = models.Autoencoder(6, 4, linear_path), torch.rand(8, 3, 32, 32)
+    assert model.encode(pixels).shape == (8, 6) and model.decode(torch.zeros(8, 6)).shape == pixels.shape
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    for _ in range(3):  # what starts at zero lets nothing through at first
+        optimizer.zero_grad()
+        (model(pixels) - pixels).square().mean().backward()
+        optimizer.step()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+
+
+def test_components_of_another_shape_are_refused():
+    mean, components = torch.zeros(3072), torch.zeros(5, 3072)
+    with pytest.raises(ValueError, match="latent_dim=6"):
+        models.Autoencoder(6, 4).start_at_pca(mean, components)
+    with pytest.raises(ValueError, match="linear_path=False"):
+        models.Autoencoder(5, 4, linear_path=False).start_at_pca(mean, components)
+    with pytest.raises(ValueError, match="latent"):
+        models.Autoencoder(0)
+
+
 # ---------------------------------------------------------------- variational autoencoders
 
 
@@ -189,38 +223,3 @@ def test_a_spatial_vaes_deviations_stay_within_bounds():
     torch.nn.init.normal_(model.decoder[-2].weight, std=100)
     spread = model.likelihood(torch.randn(2, 3, 8, 8))[1]
     assert 7 < spread.abs().max() <= 8
-=======
-def test_an_untrained_autoencoder_is_pca():
-    pixels = torch.rand(50, 3, 32, 32)
-    fitted = PCA(7).fit(pixels.flatten(1).numpy())
-    mean, components = torch.from_numpy(fitted.mean_), torch.from_numpy(fitted.components_)
-    model = models.Autoencoder(7, width=4).start_at_pca(mean, components)
-    latents = fitted.transform(pixels.flatten(1).numpy())
-    with torch.no_grad():
-        assert torch.allclose(model.encode(pixels), torch.from_numpy(latents), atol=1e-4)
-        decoded = torch.from_numpy(fitted.inverse_transform(latents)).view_as(pixels)
-        assert torch.allclose(model(pixels), decoded, atol=1e-4)
-
-
-@pytest.mark.parametrize("linear_path", [True, False])
-def test_every_part_of_an_autoencoder_learns(linear_path):
-    torch.manual_seed(0)
-    model, pixels = models.Autoencoder(6, 4, linear_path), torch.rand(8, 3, 32, 32)
-    assert model.encode(pixels).shape == (8, 6) and model.decode(torch.zeros(8, 6)).shape == pixels.shape
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    for _ in range(3):  # what starts at zero lets nothing through at first
-        optimizer.zero_grad()
-        (model(pixels) - pixels).square().mean().backward()
-        optimizer.step()
-    assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
-
-
-def test_components_of_another_shape_are_refused():
-    mean, components = torch.zeros(3072), torch.zeros(5, 3072)
-    with pytest.raises(ValueError, match="latent_dim=6"):
-        models.Autoencoder(6, 4).start_at_pca(mean, components)
-    with pytest.raises(ValueError, match="linear_path=False"):
-        models.Autoencoder(5, 4, linear_path=False).start_at_pca(mean, components)
-    with pytest.raises(ValueError, match="latent"):
-        models.Autoencoder(0)
->>>>>>> draft_5
