@@ -63,3 +63,24 @@ def test_headers_that_do_not_fit_are_refused(tmp_path):
     checkpoints.write_tensors(path, tensors, {**header, "arguments": {"hidden": [4]}})
     with pytest.raises(CheckpointError, match="not the CNN"):
         checkpoints.load(path, "CNN")
+
+
+def test_autoencoders_of_another_size_or_kind_are_refused(tmp_path):
+    path = checkpoints.save(tmp_path / "ae.safetensors", models.Autoencoder(5, 4), normalisation=UNIT_RANGE)
+    assert checkpoints.load(path, "Autoencoder").model.latent_dim == 5
+    with pytest.raises(CheckpointError, match="not the CNN"):
+        checkpoints.load(path, "CNN")
+    tensors, header = checkpoints.read_tensors(path)
+    for wrong in ({"latent_dim": 6}, {"width": 6}, {"linear_path": False}, {"latent_dim": 0}, {"depth": 2}):
+        changed = {**header, "arguments": {**header["arguments"], **wrong}}
+        checkpoints.write_tensors(path, tensors, changed)
+        with pytest.raises(CheckpointError, match="do not fit"):
+            checkpoints.load(path)
+
+
+def test_a_digest_tells_networks_apart_and_equal_ones_not():
+    torch.manual_seed(0)
+    first, second = models.Autoencoder(5, 4), models.Autoencoder(5, 4)
+    assert checkpoints.digest(first) != checkpoints.digest(second)
+    second.load_state_dict(first.state_dict())
+    assert checkpoints.digest(first) == checkpoints.digest(second.to(memory_format=torch.channels_last))

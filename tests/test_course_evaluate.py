@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from cifar_utils import analysis, checkpoints, data, models, runs
-from cifar_utils.batches import STANDARD
+from cifar_utils.batches import STANDARD, UNIT_RANGE
 from cifar_utils.course import evaluate
 from cifar_utils.course.project import CourseError
 from cifar_utils.evaluation import Predictions
@@ -73,6 +73,36 @@ def test_evaluate_stores_numbers_and_pictures_of_each_split(tmp_path, checkpoint
         for name in ("confusion", "examples"):
             assert Image.open(folder / f"{name}_{split}.png").width > 300
     assert Image.open(folder / "metrics.png").width > 300
+
+
+@pytest.fixture
+def autoencoder(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "ae_5.safetensors"
+    return checkpoints.save(path, models.Autoencoder(5, 4), normalisation=UNIT_RANGE, split_seed=3)
+
+
+def test_evaluate_serves_autoencoders(tmp_path, autoencoder, shapes, capsys):
+    folder = evaluate.evaluate(tmp_path, autoencoder, cifar=shapes, sizes=(150, 50))
+    metrics = runs.read_json(folder / "metrics.json")
+    assert set(metrics) == {
+        f"ae_5.{split}.{metric}" for split in ("train", "val", "test") for metric in ("mse", "psnr_db", "ssim")
+    }
+    model = checkpoints.load(autoencoder).model
+    pixels = shapes.test.images.float() / 255
+    with torch.no_grad():
+        expected = (model(pixels).clamp(0, 1) - pixels).square().mean().item()
+    assert metrics["ae_5.test.mse"] == pytest.approx(expected, rel=1e-4)
+    assert metrics["ae_5.test.psnr_db"] == pytest.approx(-10 * np.log10(expected), abs=1e-3)
+    assert "test: mse" in capsys.readouterr().out
+    for name in ("metrics", "reconstructions_train", "reconstructions_val", "reconstructions_test"):
+        assert Image.open(folder / f"{name}.png").width > 300
+    assert not list(folder.glob("confusion*"))
+
+
+def test_mistakes_of_an_autoencoder_are_refused(tmp_path, autoencoder, shapes):
+    with pytest.raises(CourseError, match="no classifier"):
+        evaluate.mistakes(tmp_path, autoencoder, cifar=shapes)
 
 
 def test_without_a_trained_model_the_message_says_what_to_run(tmp_path):

@@ -94,3 +94,40 @@ def test_a_model_without_ten_logits_is_refused():
     examples = data.synthetic_shapes(train_size=100, test_size=20).train
     with pytest.raises(ValueError, match="10 logits"):
         evaluation.predict(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 9)), examples)
+
+
+class Grey(torch.nn.Linear):
+    """Gives one grey value for every pixel."""
+
+    def forward(self, inputs):
+        return torch.full_like(inputs, self.weight.item())
+
+
+def test_reconstructions_are_cut_and_measured_as_by_hand():
+    examples = data.synthetic_shapes(train_size=30, test_size=10).train
+    model = Grey(1, 1)
+    model.weight.data.fill_(1.5)
+    found = evaluation.reconstruct(model, examples)
+    assert found.outputs.max() == 1 and found.outputs.shape == examples.images.shape
+    errors = (1 - examples.images.double() / 255).square().mean((1, 2, 3))
+    assert found.errors.numpy() == pytest.approx(errors.numpy(), rel=1e-5)
+    report = evaluation.reconstruction_report(found)
+    assert report["mse"] == pytest.approx(errors.mean().item(), rel=1e-5)
+    assert report["psnr_db"] == pytest.approx(-10 * np.log10(errors.mean().item()), rel=1e-4)
+
+
+def test_ssim_is_one_for_equal_images_and_that_of_the_first_images_only():
+    examples = data.synthetic_shapes(train_size=600, test_size=10).train
+    same = evaluation.Reconstructions(examples.images, examples.images.float() / 255)
+    assert evaluation.reconstruction_report(same, 300)["ssim"] == pytest.approx(1, abs=1e-5)
+    half = same.outputs.clone()
+    half[300:] = 0.5
+    half = evaluation.Reconstructions(examples.images, half)
+    assert evaluation.reconstruction_report(half, 300)["ssim"] == pytest.approx(1, abs=1e-5)
+    assert evaluation.reconstruction_report(half)["ssim"] < 0.8
+
+
+def test_a_classifier_is_no_autoencoder():
+    examples = data.synthetic_shapes(train_size=30, test_size=10).train
+    with pytest.raises(ValueError, match="gives an image for each image"):
+        evaluation.reconstruct(models.Linear(), examples)

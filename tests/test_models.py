@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sklearn.decomposition import PCA
 
 from cifar_utils import checkpoints, models
 from cifar_utils.batches import UNIT_RANGE
@@ -122,7 +123,8 @@ def test_wrong_arguments_are_refused():
 
 @pytest.mark.parametrize("model", [models.Linear(), models.MLP((7, 5), 0.2),
                                    models.CNN((3,), 5, (4, 4), 0.1, "average"),
-                                   models.CNN((3, 4), convolutions_per_block=3, image_size=12)])
+                                   models.CNN((3, 4), convolutions_per_block=3, image_size=12),
+                                   models.Autoencoder(5, 4, False)])
 def test_arguments_build_the_same_model_again(model):
     again = type(model)(**models.arguments_of(model))
     assert models.arguments_of(again) == models.arguments_of(model)
@@ -142,6 +144,41 @@ def test_there_is_an_activation_between_any_two_layers_with_weights(model):
     (models.MLP((12, 12), dropout=0.25), 2), (models.CNN((4, 4), dense=(12, 12), dropout=0.25), 2)], ids=["MLP", "CNN"])
 def test_dropout_goes_where_dense_layers_are(model, places):
     assert [layer.p for layer in model.modules() if isinstance(layer, torch.nn.Dropout)] == [0.25] * places
+
+
+def test_an_untrained_autoencoder_is_pca():
+    pixels = torch.rand(50, 3, 32, 32)
+    fitted = PCA(7).fit(pixels.flatten(1).numpy())
+    mean, components = torch.from_numpy(fitted.mean_), torch.from_numpy(fitted.components_)
+    model = models.Autoencoder(7, width=4).start_at_pca(mean, components)
+    latents = fitted.transform(pixels.flatten(1).numpy())
+    with torch.no_grad():
+        assert torch.allclose(model.encode(pixels), torch.from_numpy(latents), atol=1e-4)
+        decoded = torch.from_numpy(fitted.inverse_transform(latents)).view_as(pixels)
+        assert torch.allclose(model(pixels), decoded, atol=1e-4)
+
+
+@pytest.mark.parametrize("linear_path", [True, False])
+def test_every_part_of_an_autoencoder_learns(linear_path):
+    torch.manual_seed(0)
+    model, pixels = models.Autoencoder(6, 4, linear_path), torch.rand(8, 3, 32, 32)
+    assert model.encode(pixels).shape == (8, 6) and model.decode(torch.zeros(8, 6)).shape == pixels.shape
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    for _ in range(3):  # what starts at zero lets nothing through at first
+        optimizer.zero_grad()
+        (model(pixels) - pixels).square().mean().backward()
+        optimizer.step()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+
+
+def test_components_of_another_shape_are_refused():
+    mean, components = torch.zeros(3072), torch.zeros(5, 3072)
+    with pytest.raises(ValueError, match="latent_dim=6"):
+        models.Autoencoder(6, 4).start_at_pca(mean, components)
+    with pytest.raises(ValueError, match="linear_path=False"):
+        models.Autoencoder(5, 4, linear_path=False).start_at_pca(mean, components)
+    with pytest.raises(ValueError, match="latent"):
+        models.Autoencoder(0)
 
 
 # ---------------------------------------------------------------- variational autoencoders

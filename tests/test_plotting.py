@@ -195,3 +195,10 @@ def test_colours_are_steady_and_apart():
         .values
     )
     assert np.ptp(values) == 0  # equally many whole numbers in each bin
+
+
+def test_reconstructions_show_the_best_the_middle_and_the_worst():
+    images = np.zeros((30, 3, 8, 8), np.uint8)
+    outputs = np.zeros((30, 3, 8, 8), np.float32) + np.sqrt(np.arange(30) / 1000)[:, None, None, None]
+    figure = plotting.reconstructions(images, outputs, "Reconstructions", each=2)
+    assert [panel.get_title() for panel in figure.axes[6:]] == ["0.00", "1.00", "14.00", "15.00", "28.00", "29.00"]

@@ -151,6 +151,8 @@ def mistakes(
         raise CourseError(f"--count is {count}; at least one mistake must be asked for.")
     checkpoint = checkpoint or newest_checkpoint(root)
     loaded = _load(checkpoint)
+    if loaded.header["architecture"] in _KINDS:
+        raise CourseError(f"{checkpoint} holds a model that is no classifier ({loaded.header['architecture']}).")
     test = (cifar or _cifar()).test
     predictions = evaluation.predict(loaded.model, test, normalisation=loaded.normalisation)
     folder = output or root / "runs" / "analysis"
