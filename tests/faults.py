@@ -239,7 +239,7 @@ section.add("missing_metrics_pass", "a metric that is no longer recorded passes"
             "sorted(reference.keys() | metrics.keys())", "sorted(reference.keys() & metrics.keys())")
 section = faults_in("cifar_utils/course/reference.py", "test_course_reference")
 section.add("error_for_each_metric", "an error of 1 % for each metric instead of for all",
-            "FAMILY_ERROR / (2 * len(varying))", "FAMILY_ERROR / 2")
+            "FAMILY_ERROR / (2 * metrics)", "FAMILY_ERROR / 2")
 section.add("no_cap", "a noisy metric has any tolerance",
             "min(max(half, kind.floor), kind.cap)", "max(half, kind.floor)")
 

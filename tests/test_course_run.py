@@ -13,7 +13,8 @@ import psutil
 import pytest
 from course_project import course, notebook, outputs_of, summary
 
-from cifar_utils.course import book, execute, refresh
+from cifar_utils import runs
+from cifar_utils.course import book, execute, fingerprint, refresh
 from cifar_utils.course.project import CourseError
 
 OWN = "import os, pathlib\nown = pathlib.Path(os.environ['CIFAR_COURSE_RUN'])"
@@ -158,6 +159,33 @@ def test_results_of_an_earlier_attempt_do_not_count(tmp_path):
     with pytest.raises(CourseError):
         run(root)
     assert not (root / "runs" / "quick" / "01_first" / "metrics.json").exists()
+
+
+def test_results_of_the_attempt_that_is_gone_on_with_do_not_count(tmp_path):
+    """Stopped after its last cell, the same chapter goes on with what it has, but for the results themselves."""
+    root = course(tmp_path / "small")
+    notebook(root / "notebooks" / "01_first.ipynb", "x = 1", finish=False)
+    plan = execute.make_plan(root)
+    own = plan.folder / "01_first"
+    runs.write_json(own / "attempt.json", fingerprint.fixed(root, plan.chapters[0].path, {}))
+    runs.write_json(own / "metrics.json", {"of.an.earlier.attempt": 1})
+    with pytest.raises(CourseError, match="ended without results"):
+        run(root)
+
+
+@pytest.mark.parametrize("state", ["failed", "interrupted", "running"])
+def test_results_beside_a_summary_that_does_not_say_done_do_not_count(tmp_path, state):
+    """A chapter that was stopped after its last cell has results, and may lack the rest: its claims, its figures."""
+    root = course(tmp_path / "small", _01_first=["x = 1"])
+    plan = execute.make_plan(root)
+    chapter = plan.chapters[0]
+    entry = {"status": "done", "fingerprint": {**fingerprint.fixed(root, chapter.path, {}), "inputs": {}}}
+    for path in (plan.folder / "01_first.ipynb", plan.folder / "01_first" / "metrics.json"):
+        runs.write_json(path, {})
+    runs.write_json(plan.folder / "summary.json", {"chapters": {"01_first": entry}})
+    assert execute.pending(plan) == []
+    runs.write_json(plan.folder / "summary.json", {"chapters": {"01_first": {**entry, "status": state}}})
+    assert execute.pending(plan) == ["01_first"]
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -166,9 +167,13 @@ def add_tolerances(chapters: dict[str, dict[str, Any]]) -> None:
         pooled = float(np.mean(variances[kind.name]))
         degrees = seeds + POOLED_DEGREES
         variance = (seeds * (entry["deviation"] / unit) ** 2 + POOLED_DEGREES * pooled) / degrees
-        quantile = float(stats.t.ppf(1 - FAMILY_ERROR / (2 * len(varying)), degrees))
-        half = quantile * math.sqrt(variance * (1 + 1 / (seeds + 1)))
+        half = _quantile(len(varying), degrees) * math.sqrt(variance * (1 + 1 / (seeds + 1)))
         entry["tolerance"] = unit * min(max(half, kind.floor), kind.cap)
+
+
+@lru_cache(maxsize=64)
+def _quantile(metrics: int, degrees: int) -> float:
+    return float(stats.t.ppf(1 - FAMILY_ERROR / (2 * metrics), degrees))
 
 
 def _unit(kind: Kind, mean: float) -> float:
