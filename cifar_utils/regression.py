@@ -1,60 +1,56 @@
 """This run's metrics against the stored reference: what a chapter's last cell does."""
 
-import fnmatch
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from cifar_utils import runs
 from cifar_utils.claims import Ledger
 from cifar_utils.runs import Run
 
-NOT_COMPARED = ("*.seconds", "*.std", "*.seeds")  # times are the machine's; deviations have few degrees of freedom
-
 
 class RegressionError(AssertionError):
     """Metrics or verdicts lie outside what the reference allows."""
 
 
-def reference_folder(profile: str) -> Path:
-    """Give the folder of a committed reference run."""
-    return runs.project_root() / "notebooks" / "reference" / profile
+def reference(chapter: str) -> dict[str, Any] | None:
+    """Give what `cifar-course reference` measured of a chapter: its parameters, metrics and verdicts; None: nothing."""
+    path = runs.project_root() / "notebooks" / "reference" / "tolerances.json"
+    return runs.read_json(path)["chapters"].get(chapter) if path.exists() else None
 
 
-def tolerance(name: str, expected: float, rules: list[dict[str, Any]]) -> float | None:
-    """Give how far a metric may lie from the reference: the first rule whose pattern fits its name; None: any.
+def compare(metrics: dict[str, float], reference: dict[str, dict[str, Any]]) -> list[str]:
+    """List what is missing, new, or outside its tolerance, a Markdown table row each; an empty list: all agree.
 
-    A rule has a `pattern`, and `absolute` or `relative`; a metric that no rule names must agree exactly.
+    reference: metric → {"mean": expected value, "tolerance": how far off it may be}; None as tolerance: any value.
     """
-    if any(fnmatch.fnmatchcase(name, pattern) for pattern in NOT_COMPARED):
-        return None
-    for rule in rules:
-        if fnmatch.fnmatchcase(name, rule["pattern"]):
-            return rule["absolute"] if "absolute" in rule else rule["relative"] * abs(expected)
-    return 0.0
-
-
-def compare(metrics: dict[str, float], expected: dict[str, float], rules: list[dict[str, Any]]) -> list[str]:
-    """List what is missing, new, or outside its tolerance, a Markdown table row each; an empty list: all agree."""
     rows = []
-    for name in sorted(expected.keys() | metrics.keys()):
-        if name not in metrics or name not in expected:
-            got = "missing" if name not in metrics else "not in the reference"
-            rows.append(f"| {name} | {expected.get(name, '')} | {got} | |")
-            continue
-        allowed = tolerance(name, expected[name], rules)
-        off = abs(metrics[name] - expected[name])
-        if allowed is not None and off > allowed + 1e-12:
-            rows.append(f"| {name} | {expected[name]:.6g} | {metrics[name]:.6g} | {off:.3g} > {allowed:.3g} |")
+    for name in sorted(reference.keys() | metrics.keys()):
+        if name not in metrics:
+            rows.append(f"| {name} | {reference[name]['mean']:.6g} | missing | |")
+        elif name not in reference:
+            rows.append(f"| {name} | | not in the reference | |")
+        elif (allowed := reference[name]["tolerance"]) is not None:
+            expected = reference[name]["mean"]
+            off = abs(metrics[name] - expected)
+            if off > allowed * (1 + 1e-9):  # a value on the very edge is inside, whatever the last digit says
+                rows.append(f"| {name} | {expected:.6g} | {metrics[name]:.6g} | {off:.3g} > {allowed:.3g} |")
     return rows
+
+
+def changed_verdicts(ledger: Ledger, reference: dict[str, list[str]]) -> list[str]:
+    """List the claims whose verdict none of the reference's runs gave: old → new; a claim of one side only, too."""
+    decided = {name: claim.verdict for name, claim in ledger.claims.items()}
+    return [f"{name}: {' or '.join(reference.get(name, ['absent']))} → {decided.get(name, 'absent')}"
+            for name in sorted(decided.keys() | reference.keys())
+            if decided.get(name) not in reference.get(name, [])]
 
 
 def finish(run: Run, ledger: Ledger) -> None:
     """Store the chapter's metrics and claims, compare them with the reference, and say the outcome in one sentence.
 
-    Nothing is compared where the parameters are not those of the reference, or where the run is to become it.
+    Nothing is compared where the parameters are not those of the reference; a run that is to replace it may differ.
 
     Raises:
         RegressionError: with a table of metric, expected, got, and how far off; or of verdicts that changed.
@@ -63,30 +59,28 @@ def finish(run: Run, ledger: Ledger) -> None:
     used = {"peak_memory_mb": peak_memory_mb(), "seconds": time.time() - run.started}
     runs.write_json(run.path("resources.json"), used)
     runs.write_json(run.path("metrics.json"), dict(sorted(run.metrics.items())))  # last: its presence says "finished"
-    profile = os.environ.get("CIFAR_COURSE_PROFILE", "quick")
-    if os.environ.get("CIFAR_COURSE_REFERENCE") == "off":
-        print("This run becomes the reference: later runs are compared with its metrics and verdicts.")
-        return
-    folder = reference_folder(profile)
-    summary = folder / "summary.json"
-    stored = runs.read_json(summary)["chapters"].get(run.chapter) if summary.exists() else None
+    stored = reference(run.chapter)
+    becomes = os.environ.get("CIFAR_COURSE_REFERENCE") == "off"
     if stored is None:
-        print(f"There is no {profile} reference of this chapter yet, so nothing was compared.")
-        return
-    if stored["parameters"] != run.parameters:
+        print("There is no measured reference of this chapter yet, so nothing was compared.")
+    elif stored["parameters"] != run.parameters:
         print("The parameters are not those of the reference, so nothing was compared.")
-        return
-    rules = runs.read_json(folder.parent / "tolerances.json")
-    rows = compare(run.metrics, runs.read_json(folder / run.chapter / "metrics.json"), rules)
+    elif not (complaint := _complaint(run, ledger, stored)):
+        print("Every metric lies within its tolerance of the reference, and every verdict is the same.")
+    elif becomes:
+        print("This run differs from the reference and replaces it.")
+    else:
+        raise RegressionError(complaint)
+
+
+def _complaint(run: Run, ledger: Ledger, stored: dict[str, Any]) -> str:
+    """Say which metrics lie outside their tolerance, else which verdicts changed; empty where all agree."""
+    rows = compare(run.metrics, stored["metrics"])
     if rows:
         table = "\n".join(["| metric | expected | got | off by > allowed |", "|:--|--:|--:|--:|", *rows])
-        raise RegressionError(f"{len(rows)} metrics lie outside their tolerance:\n{table}")
-    verdicts = {claim["id"]: claim["verdict"] for claim in runs.read_json(folder / run.chapter / "claims.json")}
-    changed = [f"{name}: {verdicts.get(name, 'absent')} → {claim.verdict}"
-               for name, claim in ledger.claims.items() if verdicts.get(name) != claim.verdict]
-    if changed:
-        raise RegressionError("verdicts changed against the reference: " + "; ".join(changed))
-    print("Every metric lies within its tolerance of the reference, and every verdict is the same.")
+        return f"{len(rows)} metrics lie outside their tolerance:\n{table}"
+    changed = changed_verdicts(ledger, stored["verdicts"])
+    return "verdicts changed against the reference: " + "; ".join(changed) if changed else ""
 
 
 def peak_memory_mb() -> float:

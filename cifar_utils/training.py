@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import json
 import math
+import os
 import platform
 import sys
 import time
@@ -92,7 +93,12 @@ class History:
 
 
 def pick_precision(device: torch.device) -> str:
-    """Give "bfloat16" where the hardware computes it faster than float32, else "float32"."""
+    """Give "bfloat16" where the hardware computes it faster than float32, else "float32".
+
+    `CIFAR_COURSE_PRECISION` overrides it: so a machine with bfloat16 can show what one without it computes.
+    """
+    if chosen := os.environ.get("CIFAR_COURSE_PRECISION"):
+        return chosen
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu.get_capabilities().get("amx_bf16", False)

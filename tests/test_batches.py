@@ -113,3 +113,15 @@ def test_bad_settings_are_refused(examples, settings, message):
 def test_empty_splits_are_refused(examples):
     with pytest.raises(ValueError, match="no examples"):
         Batches(examples[:0])
+
+
+def test_the_standard_normalisation_is_that_of_the_official_training_images():
+    assert Normalisation((0.49139968, 0.48215841, 0.44653091), (0.24703223, 0.24348513, 0.26158784)) == STANDARD
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_the_standard_normalisation_is_measured():
+    mean, std = data.channel_statistics(data.load_cifar10(progress=False).train.images)
+    assert mean.tolist() == pytest.approx(STANDARD.mean, abs=1e-8)
+    assert std.tolist() == pytest.approx(STANDARD.std, abs=1e-8)

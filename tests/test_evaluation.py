@@ -34,6 +34,27 @@ def test_metrics_agree_with_scikit_learn(predictions):
     assert list(got.per_class.index) == list(data.CLASS_NAMES)
 
 
+def test_averages_over_classes_weigh_each_class_alike():
+    """Nine tenths of the images are of one class; a macro average does not care."""
+    random = torch.Generator().manual_seed(1)
+    labels = torch.cat([torch.zeros(900, dtype=torch.int64), torch.arange(100) % 10])
+    logits = torch.randn(1000, 10, generator=random) + 1.5 * torch.nn.functional.one_hot(labels, 10)
+    got = evaluation.report(Predictions(logits, labels))
+    said = logits.argmax(1).numpy()
+    expected = sk.precision_recall_fscore_support(labels.numpy(), said, average="macro")
+    for name, value in zip(("precision", "recall", "f1"), expected):
+        assert got.metrics[name] == pytest.approx(value)
+    assert got.metrics["specificity"] == pytest.approx(got.per_class["specificity"].mean())
+
+
+def test_calibration_error_has_fifteen_bins(predictions):
+    confidence, correct = predictions.confidence.double().numpy(), predictions.correct.double().numpy()
+    bins = np.ceil(confidence * 15)  # a bin ends with its upper edge
+    expected = sum(np.mean(bins == b) * abs(confidence[bins == b].mean() - correct[bins == b].mean())
+                   for b in np.unique(bins))
+    assert evaluation.report(predictions).metrics["ece"] == pytest.approx(expected, abs=1e-6)
+
+
 def test_rows_of_the_confusion_matrix_are_true_classes():
     logits = torch.eye(10)[torch.tensor([5, 5, 3])]
     confusion = evaluation.report(Predictions(logits, torch.tensor([3, 3, 3]))).confusion

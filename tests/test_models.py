@@ -166,6 +166,21 @@ def test_components_of_another_shape_are_refused():
         models.Autoencoder(0)
 
 
+@pytest.mark.parametrize("model", [models.MLP((12, 12)), models.CNN((4, 4), dense=(12, 12))], ids=["MLP", "CNN"])
+def test_there_is_an_activation_between_any_two_layers_with_weights(model):
+    layers = [layer for layer in model.modules() if not list(layer.children())]
+    weighted = [hasattr(layer, "weight") for layer in layers]
+    between = "".join("w" if has else "a" if isinstance(layer, torch.nn.ReLU) else "."
+                      for has, layer in zip(weighted, layers)).replace(".", "")
+    assert between in ("wawaw", "wawawawaw")
+
+
+@pytest.mark.parametrize(("model", "places"), [
+    (models.MLP((12, 12), dropout=0.25), 2), (models.CNN((4, 4), dense=(12, 12), dropout=0.25), 2)], ids=["MLP", "CNN"])
+def test_dropout_goes_where_dense_layers_are(model, places):
+    assert [layer.p for layer in model.modules() if isinstance(layer, torch.nn.Dropout)] == [0.25] * places
+
+
 # ---------------------------------------------------------------- variational autoencoders
 
 

@@ -1,5 +1,10 @@
-"""The committed notebooks and the book made of them: complete, clean, and what a reader may see."""
+"""The committed notebooks and the book made of them: complete, clean, compared, and what a reader may see."""
 
+import ast
+import math
+import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -7,8 +12,13 @@ import nbformat
 import pandas as pd
 import pytest
 
-from cifar_utils.course import chapters, outputs
+from cifar_utils import runs
+from cifar_utils.course import chapters, checks, outputs
 
+ALT = "A line that rises from left to right, said in enough words to be an alternative text."
+COMPARED = 0.6  # at least this share of the cells with output is compared as text; raise it, never lower it
+LARGEST = 1_500_000  # bytes of a stored notebook
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
@@ -22,17 +32,126 @@ def test_there_are_chapters():
     assert [path.stem for path in NOTEBOOKS[:3]] == ["01_data_exploration", "02_mlp", "03_cnn"]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_cell_was_run_in_order_from_a_fresh_kernel(path):
-    assert [cell.execution_count for cell in code_cells(path)] == list(range(1, len(code_cells(path)) + 1))
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_outputs_hold_nothing_that_must_not_be_published(path):
-    """No error, no text on stderr, no path of a machine, no object's address, no figure without alternative text."""
+def stored_badly(path):
+    """What a stored notebook must not have or lack: a list of complaints, empty where all is well."""
+    complaints = []
+    counts = [cell.execution_count for cell in code_cells(path)]
+    if counts != list(range(1, len(counts) + 1)):
+        complaints.append("not run in order from a fresh kernel, or stripped")
+    for number, cell in enumerate(code_cells(path), start=1):
+        pictures = sum("image/png" in output.get("data", {}) for output in cell.outputs)
+        if "plotting.show(" in cell.source and pictures != 1:
+            complaints.append(f"code cell {number} shows a figure and has none stored, or too many")
+    if not any(cell.outputs for cell in code_cells(path)[-1:]):
+        complaints.append("the last cell says nothing")
     notebook = outputs.read(path)
-    assert outputs.clean(notebook, ROOT) == []
-    assert outputs.text_of(notebook) == outputs.text_of(outputs.read(path)), "cifar-course refresh would change it"
+    complaints += outputs.clean(notebook, ROOT)
+    if outputs.text_of(notebook) != outputs.text_of(outputs.read(path)):
+        complaints.append("cifar-course refresh would change it")
+    if path.stat().st_size > LARGEST:
+        complaints.append(f"{path.stat().st_size / 1e6:.2f} MB are too many")
+    return complaints
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_stored_notebooks_are_whole_clean_and_small(path):
+    """Run in order, nothing stripped; no error, stderr, path, object's address, figure without alternative text."""
+    assert stored_badly(path) == []
+
+
+def stored(folder):
+    """A small notebook stored as a chapter is: a figure and a sentence."""
+    picture = nbformat.v4.new_output("display_data", {"image/png": PIXEL, "text/plain": ALT},
+                                     metadata={"image/png": {"alt": ALT}})
+    said = nbformat.v4.new_output("stream", name="stdout", text="All is well.\n")
+    cells = [nbformat.v4.new_code_cell(source, id=f"c{number}", execution_count=number, outputs=[output])
+             for number, (source, output) in enumerate([("plotting.show(figure)", picture), ("finish()", said)], 1)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    outputs.clean(notebook, ROOT)
+    return notebook, folder / "01_small.ipynb"
+
+
+def strip(figure, last):
+    figure.outputs, figure.execution_count = [], None
+
+
+def lose_the_figure(figure, last):
+    figure.outputs = []
+
+
+def lose_the_sentence(figure, last):
+    last.outputs = []
+
+
+def count_wrongly(figure, last):
+    last.execution_count = 7
+
+
+def fail(figure, last):
+    last.outputs.append(nbformat.v4.new_output("error", ename="ValueError", evalue="no good", traceback=[]))
+
+
+def complain(figure, last):
+    last.outputs.append(nbformat.v4.new_output("stream", name="stderr", text="UserWarning: old\n"))
+
+
+def show_a_path(figure, last):
+    last.outputs[0].text = "saved in /home/somebody/course/figure.png\n"
+
+
+def forget_the_alternative_text(figure, last):
+    figure.outputs[0].metadata = {}
+
+
+def grow(figure, last):
+    last.outputs[0].text = "long " * 400_000
+
+
+@pytest.mark.parametrize(("harm", "complaint"), [
+    (strip, "stripped"), (lose_the_figure, "has none stored"), (lose_the_sentence, "says nothing"),
+    (count_wrongly, "in order"), (fail, "ValueError: no good"), (complain, "stderr"),
+    (show_a_path, "a path of this machine: /home/somebody"), (forget_the_alternative_text, "alternative text"),
+    (grow, "MB are too many")])
+def test_every_kind_of_bad_notebook_is_noticed(tmp_path, harm, complaint):
+    notebook, path = stored(tmp_path)
+    nbformat.write(notebook, path)
+    assert stored_badly(path) == []
+    harm(*notebook.cells)
+    nbformat.write(notebook, path)
+    assert complaint in "; ".join(stored_badly(path))
+
+
+def test_most_outputs_are_compared_as_text():
+    part, whole = checks.compared(NOTEBOOKS)
+    print(f"{part} of {whole} cells with output are compared as text: {part / whole:.1%}")
+    assert part / whole >= COMPARED
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_only_known_tags_keep_a_cell_from_comparison(path):
+    for cell in code_cells(path):
+        tags = set(cell.metadata.get("tags", ()))
+        assert not {tag for tag in tags if tag.startswith(("nbval", "compare"))} - {checks.IGNORED, "compare-words"}
+        assert len(tags & {checks.IGNORED, "compare-words"}) < 2
+        if "compare-words" in tags:  # its plain face is not compared: there has to be another
+            assert all(output.output_type == "stream" or set(output.data) & {"text/html", "text/markdown"}
+                       for output in cell.outputs)
+    assert not {checks.IGNORED, "compare-words"} & set(code_cells(path)[-1].metadata.get("tags", ()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("tags", "printed", "agrees"), [
+    ([], "0.512 of them", False), (["compare-words"], "0.512 of them", True), ([], "0.498 of them", True),
+    (["compare-words"], "0.498 of those", False), (["compare-words"], "0.498 of 3 of them", False),
+    ([checks.IGNORED], "anything", True)])
+def test_nbval_compares_what_the_tags_say(tmp_path, tags, printed, agrees):
+    (tmp_path / "conftest.py").write_bytes((ROOT / "notebooks" / "conftest.py").read_bytes())
+    output = nbformat.v4.new_output("stream", name="stdout", text="0.498 of them\n")
+    cell = nbformat.v4.new_code_cell(f"print({printed!r})", id="c", execution_count=1, outputs=[output],
+                                     metadata={"tags": tags})
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "one.ipynb")
+    words = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "one.ipynb"]
+    assert (subprocess.run(words, cwd=tmp_path, capture_output=True, timeout=120).returncode == 0) == agrees
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -45,6 +164,56 @@ def test_alternative_texts_say_something_and_differ(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_each_chapter_ends_by_comparing_itself_with_the_reference(path):
     assert code_cells(path)[-1].source.strip() == "regression.finish(run, ledger)"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_parameters_are_those_that_the_reference_was_measured_with(path):
+    """Otherwise the last cell compares nothing: a changed setting has to be measured anew."""
+    measured = runs.read_json(ROOT / "notebooks" / "reference" / "tolerances.json")["chapters"]
+    defaults = chapters.select(chapters.list_chapters(ROOT), [path.stem])[0].defaults()
+    assert path.stem not in measured or measured[path.stem]["parameters"] == defaults
+
+
+def claims_of(path):
+    """The calls `ledger.<kind>(id, source, says, …)` of a notebook whose texts are plain: kind, texts, next numbers."""
+    for cell in code_cells(path):
+        for call in ast.walk(ast.parse(cell.source)):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).startswith("ledger.") and len(call.args) >= 3:
+                texts = [getattr(argument, "value", None) for argument in call.args[:3]]
+                if all(isinstance(text, str) for text in texts):
+                    numbers = [getattr(argument, "value", None) for argument in call.args[3:5]]
+                    yield call.func.attr, texts, [value for value in numbers if isinstance(value, int | float)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_claims_say_what_the_stored_run_was_asked(path):
+    """A source's words are quoted once, here; whoever changes them has to run the chapter again."""
+    stored = runs.read_json(ROOT / "notebooks" / "reference" / "quick" / path.stem / "claims.json")
+    known = {claim["id"]: [claim["source"], claim["says"]] for claim in stored}
+    for _, (name, *said), _ in claims_of(path):
+        assert known.get(name) == said
+
+
+def numbers_in(text):
+    """The numbers that a sentence says, and their product: "60k", "43.03 %", "~5–7 points", "32x32 pixels, 3 …"."""
+    found = []
+    for digits, unit in re.findall(r"(\d[\d,]*(?:\.\d+)?)\s*(k\b|K\b|%|points)?", text.replace("ten ", "10 ")):
+        found.append(float(digits.replace(",", "")) * {"k": 1000, "K": 1000, "%": 0.01}.get(unit, 1))
+    if "points" in text or "%" in text:  # "62–63 %": the unit stands behind the last one only
+        found = [value / 100 if value > 1 else value for value in found]
+    return [*found, math.prod(found)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_claimed_numbers_are_those_of_the_claims_own_words(path):
+    """The value that is put to the test is a number of the sentence beside it, give or take its rounding."""
+    for kind, (name, _, says), numbers in claims_of(path):
+        if kind == "count" and numbers:
+            assert numbers[0] in numbers_in(says), name
+        if kind == "value" and len(numbers) == 2:
+            low, high = numbers
+            inside = [value for value in numbers_in(says) if low <= value <= high]
+            assert inside and high - low <= 1.5 * (max(inside) - min(inside)) + 0.011, name
 
 
 @pytest.mark.parametrize(("chapter", "model", "prefix"), [

@@ -98,6 +98,17 @@ def test_show_draws_once_with_the_alternative_text(monkeypatch):
     assert len(shown) == 1
 
 
+def test_large_photographs_are_stored_with_fewer_bits_that_nobody_sees():
+    figure = plotting.image_grid(IMAGES.repeat(5, 0), columns=10, title="Noise, which no format can pack")
+    full = np.array(plotting._drawn(figure, 96)).astype(int)
+    packed = plotting._png(figure, 120)
+    stored = np.array(Image.open(packed)).astype(int)
+    assert len(set(stored[..., 0].flat)) <= 32 and np.abs(stored - full).max() <= 4
+    assert {0, 255} <= set(stored.flat)  # black and white are still there
+    small = plotting.image_grid(IMAGES[:2], title="Two")
+    assert np.array_equal(np.array(Image.open(plotting._png(small, 120))), np.array(plotting._drawn(small, 96)))
+
+
 def test_the_loss_graph_marks_the_kept_epoch():
     figure = plotting.loss_graph({"mlp_best": history(2), "cnn_best": history(3)}, "Loss")
     stars = [
@@ -118,6 +129,19 @@ def test_the_confusion_matrix_is_in_per_cent_of_the_true_class():
     assert plotting.confusion_matrix(counts, "Counts", normalise=False).axes[0].texts[0].get_text() == "30"
     with pytest.raises(ValueError, match="10 classes"):
         plotting.confusion_matrix(counts[:3, :3], "Confusion")
+
+
+def test_axes_say_what_they_show():
+    matrix = plotting.confusion_matrix(np.eye(10), "Confusion").axes[0]
+    assert (matrix.get_xlabel(), matrix.get_ylabel()) == ("predicted class", "true class")
+    graph = plotting.loss_graph({"mlp_best": history()}, "Loss").axes[0]
+    assert (graph.get_xlabel(), graph.get_ylabel()) == ("epoch", "loss (nats an image)")
+
+
+def test_training_is_dashed_and_validation_solid():
+    curves = plotting.loss_graph(history(), "Loss").axes[0].lines[:2]
+    assert [(list(line.get_ydata()), line.get_linestyle()) for line in curves] == [
+        ([2.0, 1.5, 1.0], "--"), ([2.1, 1.6, 1.7], "-")]
 
 
 def test_wrong_predictions_have_a_colour_and_a_sign():

@@ -220,6 +220,7 @@ def test_averaged_weights_are_the_running_average(splits):
             return super().__call__(model, inputs, labels)
 
     training.fit(by_hand, made, epochs=1, loss=Noting(), precision="float32", progress=False)
+    assert training.AVERAGE_DECAY == 0.99  # as the docstring says: 1 % of the way at each step
     steps = [*seen[1:], by_hand.state_dict()]
     average = {name: value.clone() for name, value in steps[0].items()}
     for weights in steps[1:]:
@@ -242,6 +243,38 @@ def test_evaluation_does_not_train_and_switches_dropout_off(splits):
     assert first == second
     assert model.training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_validation_loss_is_the_mean_over_images_whatever_the_batches(splits):
+    """200 images in batches of 150 and 50: the small batch counts a third of the large one."""
+    model = small_cnn().eval()
+    whole, uneven = (training.evaluate_loss(model, Batches(splits[1], batch_size=size), losses.classification())
+                     for size in (200, 150))
+    assert uneven == pytest.approx(whole, rel=1e-6)
+
+
+def test_dropout_is_on_while_training_and_drawn_by_the_seed(splits):
+    made = Batches(splits[0], batch_size=100)
+
+    def trained(dropout, seed):
+        torch.manual_seed(0)
+        model = models.MLP((16,), dropout=dropout)
+        training.fit(model, made, epochs=1, seed=seed, progress=False)
+        return model
+
+    assert same_weights(trained(0.5, 1), trained(0.5, 1))
+    assert not same_weights(trained(0.5, 1), trained(0.5, 2))
+    assert same_weights(trained(0.0, 1), trained(0.0, 2))  # what fit draws is dropout, and nothing else
+
+
+def test_the_best_epoch_is_chosen_by_the_validation_loss(splits):
+    """With labels of the validation split shifted by one, the better the training loss the worse the validation's."""
+    wrong = data.Examples(splits[1].images, (splits[1].labels + 1) % 10, splits[1].indices)
+    model = small_cnn()
+    train = Batches(splits[0], batch_size=50, shuffle=True)
+    history = training.fit(model, train, Batches(wrong, batch_size=100), epochs=4, learning_rate=5e-3, progress=False)
+    assert history.curve("train", "loss").idxmin() == 4
+    assert history.best_epoch == history.curve("val", "loss").idxmin() < 4
 
 
 def test_schedules():

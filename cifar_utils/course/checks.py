@@ -6,9 +6,11 @@ import time
 from pathlib import Path
 
 from cifar_utils import runs
+from cifar_utils.course import outputs
 from cifar_utils.course.project import CourseError, Stopwatch, call
 
 CELL_TIMEOUT = 900  # seconds; nbval's own 2,000 would be waited for when a kernel dies
+IGNORED = "nbval-ignore-output"  # the tag of a cell whose text nbval does not compare
 
 
 def run(root: Path, *, fast: bool = False) -> int:
@@ -21,6 +23,8 @@ def run(root: Path, *, fast: bool = False) -> int:
             environment = {"CIFAR_COURSE_RUN": scratch, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
             if "--nbval" in command:
                 environment["TQDM_DISABLE"] = "1"  # a bar is text on stderr, and that text is compared
+                part, whole = compared(_chapters(root))
+                print(f"{part} of {whole} cells with output are compared as text: {part / whole:.0%}", flush=True)
             ended = call([sys.executable, *command], cwd=root, environment=environment)
         seconds = time.monotonic() - began
         watch.add(name, seconds, "" if ended == 0 else "FAILED")
@@ -33,6 +37,19 @@ def run(root: Path, *, fast: bool = False) -> int:
     return 1 if failed else 0
 
 
+def compared(notebooks: list[Path]) -> tuple[int, int]:
+    """How many code cells with output nbval compares as text, and how many there are: tags say which it leaves out."""
+    cells = [
+        cell for path in notebooks for cell in outputs.read(path).cells if cell.cell_type == "code" and cell.outputs
+    ]
+    left_out = sum(IGNORED in cell.metadata.get("tags", ()) for cell in cells)
+    return len(cells) - left_out, len(cells)
+
+
+def _chapters(root: Path) -> list[Path]:
+    return sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
 def _steps(root: Path, fast: bool) -> list[tuple[str, list[str]]]:
     steps = [
         ("style", ["-m", "ruff", "check", "."]),
@@ -41,9 +58,7 @@ def _steps(root: Path, fast: bool) -> list[tuple[str, list[str]]]:
     ]
     if fast:
         return steps
-    notebooks = [
-        path.relative_to(root).as_posix() for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    ]
+    notebooks = [path.relative_to(root).as_posix() for path in _chapters(root)]
     if not notebooks:
         raise CourseError("There is no chapter in notebooks/ to test.")
     compare = ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_TIMEOUT}"]

@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--profile", default="quick", help="quick (default): notebooks and reference; another: its reference only"
     )
+    p = verb("reference", "measure over seeds how far each metric may lie from the reference")
+    p.add_argument("chapters", nargs="*", help="03_cnn, or just 3 (default: all)")
+    p.add_argument("--seeds", type=int, default=5, help="how many seeds, besides the run as on another machine")
     p = verb("evaluate", "measure a checkpoint: metrics, charts, examples; confusion matrices or reconstructions")
     p.add_argument("checkpoint", type=Path)
     p.add_argument("--output", type=Path, help="folder for the results (default: runs/evaluate/<name>)")
@@ -75,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     verb("bench", "measure the speed ratios that the course claims")
     verb("test", "run all checks: style, types, tests, the committed notebooks")
     verb("test-fast", "run the checks that take seconds")
+    p = verb("faults", "plant faults in a copy of the project and see which check catches each")
+    p.add_argument("faults", nargs="*", help="ids of tests/faults.py (default: all)")
     verb("doctor", "say what this machine has, what is wrong, and how to mend it")
     p = verb("clean", "remove the built book and caches (keeps runs/)")
     p.add_argument("--runs", action="store_true", help="remove runs/ too")
@@ -153,6 +158,8 @@ def _do(root: Path, options: argparse.Namespace) -> int:
         from cifar_utils.course import checks
 
         return checks.run(root, fast=verb == "test-fast")
+    elif verb == "faults":
+        return _faults(root, options.faults)
     elif verb == "data":
         _data(options.folder, options.sources, options.store)
     elif verb == "chapters":
@@ -188,6 +195,8 @@ def _do(root: Path, options: argparse.Namespace) -> int:
         from cifar_utils.course import compress
 
         compress.decompress(options.file, options.checkpoint, options.output)
+    elif verb == "reference":
+        _reference(root, options.chapters, options.seeds)
     else:
         from cifar_utils.course import evaluate
 
@@ -214,6 +223,15 @@ def _doctor(root: Path) -> int:
     wrong = sum(bool(finding.fix) for finding in findings)
     print("\nAll is well." if not wrong else f"\n{wrong} thing{'s' if wrong > 1 else ''} to mend.")
     return 1 if wrong else 0
+
+
+def _faults(root: Path, names: list[str]) -> int:
+    from cifar_utils.course import faults
+
+    escaped = faults.run(root, names, say=lambda line: print(line, flush=True))
+    outcome = f"Not caught: {', '.join(escaped)}" if escaped else "All were caught."
+    print(f"\nwritten: runs/faults.json\n{outcome}")
+    return 1 if escaped else 0
 
 
 def _data(folder: str | None = None, sources: str | None = None, store: str | None = None) -> None:
@@ -300,3 +318,17 @@ def _refresh(root: Path, profile: str, names: list[str]) -> None:
     for path in refresh.refresh(root, plan):
         print(f"written: {relative(path, root)}")
     print(f"\n{watch.table()}")
+
+
+def _reference(root: Path, names: list[str], seeds: int) -> None:
+    from cifar_utils.course import reference
+    from cifar_utils.course.chapters import list_chapters, select
+
+    watch = Stopwatch()
+
+    def execute_plan(plan: "execute.Plan") -> None:  # type: ignore[name-defined]  # noqa: F821
+        print(f"{plan.folder.name}:")
+        _execute(plan, watch)
+
+    path = reference.measure(root, select(list_chapters(root), names), seeds, execute_plan)
+    print(f"\n{watch.table()}\nwritten: {relative(path, root)}")

@@ -49,6 +49,7 @@ class Plan:
     force: bool = False
     progress: bool = True
     becomes_reference: bool = False
+    environment: dict[str, str] = field(default_factory=dict)  # of its kernels, besides the usual
     say: Callable[[str], None] = field(default=print)
 
 
@@ -197,9 +198,7 @@ def _run_chapter(plan: Plan, chapter: Chapter) -> float:
     try:
         _papermill(plan, chapter, executing)
         if not (own / "metrics.json").is_file():
-            raise ChapterFailed(
-                f"{chapter.name} ended without results: its last cell, regression.finish, writes them."
-            )
+            raise ChapterFailed(f"{chapter.name} ended without results: its last cell, regression.finish, writes them.")
         entry["status"] = "done"
     except BaseException as error:
         entry["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -249,9 +248,7 @@ def _enter(plan: Plan, chapter: Chapter, entry: dict[str, Any]) -> None:
         from cifar_utils.course.environment import machine
 
         summary.update(machine())
-    runs.write_json(
-        plan.folder / "summary.json", {**summary, "profile": plan.profile, "commit": commit_of(plan.root)}
-    )
+    runs.write_json(plan.folder / "summary.json", {**summary, "profile": plan.profile, "commit": commit_of(plan.root)})
 
 
 def _peak_memory(own: Path) -> float | None:
@@ -339,6 +336,7 @@ def kernel_environment(plan: Plan) -> dict[str, str]:
         **({"CIFAR_COURSE_REFERENCE": "off"} if plan.becomes_reference else {}),
         "TQDM_DISABLE": "1",  # bars would end up in the notebook's outputs; the terminal shows the cells' progress
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        **plan.environment,
     }
 
 
@@ -350,9 +348,7 @@ def _papermill(plan: Plan, chapter: Chapter, output: Path) -> None:
     logging.getLogger("papermill").setLevel(logging.ERROR)
     watch = _Watch()
     engine = f"cifar-course-{chapter.name}"
-    papermill_engines.register(
-        engine, _engine(watch, kernel_environment(plan), output.resolve().with_name(KERNEL_LOG))
-    )
+    papermill_engines.register(engine, _engine(watch, kernel_environment(plan), output.resolve().with_name(KERNEL_LOG)))
 
     def work() -> None:
         try:

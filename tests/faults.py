@@ -1,0 +1,285 @@
+"""Faults that `cifar-course faults` plants, one at a time, in a copy of the project: the checks have to catch each.
+
+A fault replaces a text that occurs exactly once in a file (of a notebook: in the source of one cell). `likely` are the
+tests that run first; a fault that they miss goes through all fast tests, then through the slow ones. Where a check
+misses a fault the check is mended; the list only grows. A new module's faults go into a new section below.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One text replaced by another; `what` says it in the words of somebody who made the mistake."""
+
+    id: str
+    what: str
+    file: str
+    old: str
+    new: str
+    likely: tuple[str, ...]
+
+
+def faults_in(file: str, *likely: str) -> "Section":
+    """Begin a section: the file that the next faults change, and the tests (files in tests/) that should notice."""
+    return Section(file, tuple(f"tests/{name}.py" for name in likely))
+
+
+class Section:
+    """Collects the faults of one file."""
+
+    def __init__(self, file: str, likely: tuple[str, ...]) -> None:
+        self.file, self.likely = file, likely
+
+    def add(self, id: str, what: str, old: str, new: str) -> None:
+        FAULTS.append(Fault(id, what, self.file, old, new, self.likely))
+
+
+FAULTS: list[Fault] = []
+
+# ------------------------------------------------------------------------------------------------------------- data
+
+section = faults_in("cifar_utils/data.py", "test_data", "test_plotting")
+section.add("labels_shifted", "every label is one too high",
+            "= records[:, 0]\n", "= (records[:, 0] + 1) % 10\n")
+section.add("channels_swapped", "red and blue exchanged",
+            ".view(-1, 3, 32, 32)\n", ".view(-1, 3, 32, 32).flip(1)\n")
+section.add("images_transposed", "rows read as columns",
+            ".view(-1, 3, 32, 32)\n", ".view(-1, 3, 32, 32).transpose(2, 3)\n")
+section.add("train_in_test", "the test split holds training images",
+            "cifar.train[val], cifar.test, seed)", "cifar.train[val], cifar.train[train], seed)")
+section.add("val_in_train", "the validation images are among the training images",
+            "np.sort(order[train_size : train_size + val_size])", "np.sort(order[:val_size])")
+section.add("split_not_stratified", "classes fall into the splits by chance",
+            "return np.lexsort((first[classes], turn))", "return random.permutation(len(classes))")
+section.add("split_seed_ignored", "every seed gives the same split",
+            "_class_by_class(cifar.train.labels, seed, proportional=True)",
+            "_class_by_class(cifar.train.labels, 0, proportional=True)")
+section.add("statistics_over_256", "pixels divided by 256 instead of 255",
+            "torch.arange(256, dtype=torch.float64) / 255", "torch.arange(256, dtype=torch.float64) / 256")
+section.add("class_names_exchanged", "cat and deer have each other's name",
+            '"bird", "cat", "deer"', '"bird", "deer", "cat"')
+section = faults_in("cifar_utils/_download.py", "test_data")
+section.add("checksum_ignored", "a damaged file passes",
+            "    found, right = md5(data), OFFICIAL.files[name]\n",
+            "    found = right = OFFICIAL.files[name]\n")
+
+# ---------------------------------------------------------------------------------------------------------- batches
+
+section = faults_in("cifar_utils/batches.py", "test_batches")
+section.add("wrong_normalisation", "the widespread wrong deviations 0.2023, 0.1994, 0.2010",
+            "(0.24703223, 0.24348513, 0.26158784)", "(0.2023, 0.1994, 0.2010)")
+section.add("scaled_by_256", "batches divide by 256",
+            "scale = 1 / (255 * ", "scale = 1 / (256 * ")
+section.add("inverse_forgets_the_mean", "images made visible again without adding the mean",
+            "inputs.to(torch.float32) * std + mean", "inputs.to(torch.float32) * std")
+section.add("no_shuffle", "the order never changes",
+            "torch.randperm(count, generator=random) if self.shuffle else torch.arange(count)", "torch.arange(count)")
+section.add("same_order_every_epoch", "shuffled once, for all epochs alike",
+            "(self.seed * 1_000_003 + number)", "(self.seed * 1_000_003)")
+section.add("labels_out_of_step", "images shuffled, labels not",
+            "self._labels[chosen.to(self.device)]", "self._labels[start : start + len(chosen)]")
+section.add("everything_flipped", "each image is mirrored, not half of them",
+            "torch.rand(len(self.examples), generator=random) < 0.5", "torch.rand(len(self.examples), generator=random) < 2")
+section.add("shift_one_way", "images move down and to the right only",
+            "torch.randint(0, 2 * self.shift + 1,", "torch.randint(0, self.shift + 1,")
+section.add("cutout_in_black", "the square is black instead of the mean colour",
+            "(colour - mean) / std)", "-mean / std)")
+section.add("last_batch_lost", "the incomplete last batch is always dropped",
+            "(math.floor if self.drop_last else math.ceil)", "math.floor")
+
+# --------------------------------------------------------------------------------------------------------- training
+
+section = faults_in("cifar_utils/training.py", "test_training")
+section.add("no_zero_grad", "gradients of all steps add up",
+            "            self.optimizer.zero_grad(set_to_none=True)\n", "")
+section.add("learning_rate_times_ten", "steps ten times as long",
+            'rate = self.settings["learning_rate"] * (', 'rate = 10 * self.settings["learning_rate"] * (')
+section.add("train_mode_in_evaluation", "dropout stays on while the loss is measured",
+            "    model.eval()\n    sums: dict[str, Tensor] = {}\n", "    model.train()\n    sums: dict[str, Tensor] = {}\n")
+section.add("trained_in_evaluation_mode", "dropout is off while training",
+            "        self.model.train()\n", "        self.model.eval()\n")
+section.add("best_by_training_loss", "the kept epoch is that of the lowest training loss",
+            'val_means["loss"] < self.best_loss:\n            self.best_loss, self.best_epoch = val_means["loss"], self.epoch',
+            'train_means["loss"] < self.best_loss:\n            self.best_loss, self.best_epoch = train_means["loss"], self.epoch')
+section.add("best_is_an_alias", "the best weights go on changing with the model",
+            "copy.deepcopy(self.model.state_dict())", "self.model.state_dict()")
+section.add("batch_means_averaged", "validation loss: every batch counts alike, however small",
+            "_add(sums, loss(model, inputs, labels), len(labels))", "_add(sums, loss(model, inputs, labels), 1)")
+section.add("training_means_averaged", "training loss: every batch counts alike, however small",
+            "_add(sums, parts, len(labels))", "_add(sums, parts, 1)")
+section.add("schedule_ignored", "the learning rate stays as it is",
+            "(self.schedule(step / steps) if self.schedule else 1.0)", "1.0")
+section.add("average_too_slow", "averaged weights lag ten times as far behind",
+            "AVERAGE_DECAY = 0.99 ", "AVERAGE_DECAY = 0.999 ")
+section.add("weight_decay_dropped", "weight decay never reaches the optimizer",
+            '"weight_decay": weight_decay}\n    if "fused"', '"weight_decay": 0.0}\n    if "fused"')
+section.add("same_batches_every_epoch", "each epoch sees the first one's batches",
+            "enumerate(self.train.epoch(self.epoch))", "enumerate(self.train.epoch(0))")
+section.add("randomness_not_restored", "a resumed training draws other dropout masks",
+            '        torch.set_rng_state(tensors["random.cpu"])\n', "")
+section.add("optimizer_not_restored", "a resumed training starts with an empty optimizer",
+            "        self.optimizer.load_state_dict(state)\n", "")
+section.add("seed_ignored", "the seed of fit changes nothing",
+            "            torch.manual_seed(seed)\n", "            torch.manual_seed(0)\n")
+section.add("interrupted_passes_for_finished", "an interrupted training leaves a finished checkpoint",
+            "    if not history.interrupted:\n", "    if True:\n")
+
+# ----------------------------------------------------------------------------------------------------------- models
+
+section = faults_in("cifar_utils/models.py", "test_models")
+section.add("missing_activation", "the MLP's layers follow each other without ReLU",
+            "layers += [nn.Linear(before, after), nn.ReLU()]", "layers += [nn.Linear(before, after), nn.Identity()]")
+section.add("missing_activation_dense", "the CNN's dense layers have no ReLU",
+            "layers += [nn.Linear(inputs, outputs), nn.ReLU()]", "layers += [nn.Linear(inputs, outputs), nn.Identity()]")
+section.add("wrong_padding", "the padding does not keep the image's size",
+            "kernel_size, stride, padding=kernel_size // 2)", "kernel_size, stride, padding=kernel_size // 2 + 1)")
+section.add("dropout_forgotten", "the MLP has no dropout, whatever is asked for",
+            "                layers.append(nn.Dropout(dropout))\n        self.features",
+            "                layers.append(nn.Identity())\n        self.features")
+section.add("dropout_forgotten_dense", "the CNN has no dropout, whatever is asked for",
+            "                layers.append(nn.Dropout(dropout))\n            layers +=",
+            "                pass\n            layers +=")
+section.add("average_for_maximum", "pooling takes the mean",
+            'blocks += [MaxPool(), nn.ReLU()] if pool == "max"', 'blocks += [nn.AvgPool2d(2), nn.ReLU()] if pool == "max"')
+section.add("pooling_gradient_doubled", "both of a pair get the gradient",
+            "    torch.sub(gradient, shared[:, 0], out=shared[:, 1])\n", "    shared[:, 1] = gradient\n")
+section.add("glorot_normal", "first weights normal instead of uniform",
+            "nn.init.xavier_uniform_", "nn.init.xavier_normal_")
+section.add("compute_of_two_passes", "the backward pass counted once",
+            'return 3 * float(forward.sum())', 'return 2 * float(forward.sum())')
+
+# ----------------------------------------------------------------------------------------------------------- losses
+
+section = faults_in("cifar_utils/losses.py", "test_training")
+section.add("softmax_before_cross_entropy", "the loss takes probabilities for logits",
+            "logits = model(inputs).float()", "logits = model(inputs).float().softmax(1)")
+section.add("sum_instead_of_mean", "the loss is a sum over the batch",
+            "label_smoothing=self.label_smoothing)", 'label_smoothing=self.label_smoothing, reduction="sum")')
+section.add("label_smoothing_ignored", "label smoothing has no effect",
+            "label_smoothing=self.label_smoothing)", "label_smoothing=0.0)")
+
+# ---------------------------------------------------------------------------------------------------------- metrics
+
+section = faults_in("cifar_utils/evaluation.py", "test_evaluation")
+section.add("augmentation_on_test", "test images are mirrored at random",
+            "batch_size=250, normalisation=normalisation", "batch_size=250, flip=True, normalisation=normalisation")
+section.add("prediction_in_training_mode", "dropout stays on while predicting",
+            "    model.eval()\n", "")
+section.add("own_normalisation_ignored", "predictions always standardise",
+            "normalisation, examples = split.normalisation, split.examples", "examples = split.examples")
+section.add("macro_for_micro", "accuracy is the mean over classes",
+            '"accuracy": predictions.correct.double().mean().item()', '"accuracy": float(present["recall"].mean())')
+section.add("weighted_for_macro", "F1 weighs classes by their size",
+            '**{name: float(table[name].mean()) for name in ("precision", "recall", "f1", "specificity")}',
+            '**{name: float(np.average(table[name], weights=table["support"])) '
+            'for name in ("precision", "recall", "f1", "specificity")}')
+section.add("confusion_transposed", "rows are predictions",
+            "labels, count).numpy()", "labels, count).numpy().T")
+section.add("calibration_in_five_bins", "calibration error by 5 bins instead of 15",
+            "n_bins=15)", "n_bins=5)")
+section.add("precision_is_recall", "the precision column holds the recall",
+            '"precision": classification.multiclass_precision(', '"precision": classification.multiclass_recall(')
+section = faults_in("cifar_utils/analysis.py", "test_analysis")
+section.add("temperature_multiplies", "a higher temperature makes surer",
+            "return Predictions(predictions.logits / temperature,", "return Predictions(predictions.logits * temperature,")
+section.add("suspicion_reversed", "the surest labels are the suspects",
+            "torch.sigmoid(other - given)", "torch.sigmoid(given - other)")
+section.add("cheap_cross_validation", "the folds' models have seen what they judge",
+            "train_one(examples[rest], fold)", "train_one(examples, fold)")
+section = faults_in("cifar_utils/experiments.py", "test_experiments")
+section.add("interval_of_90_per_cent", "the 95 % interval is one of 90 %",
+            "** 0.5 * stats.t.ppf(0.975,", "** 0.5 * stats.t.ppf(0.95,")
+section = faults_in("cifar_utils/runs.py", "test_runs")
+section.add("error_for_deviation", "the standard error goes by the name of the deviation",
+            "float(stdev(values))", "float(stdev(values)) / len(values) ** 0.5")
+section.add("half_written_files", "files are written in place",
+            'path.with_name(f".{path.name}.{os.getpid()}.part")', "path")
+
+# ------------------------------------------------------------------------------------------------------------ plots
+
+section = faults_in("cifar_utils/plotting.py", "test_plotting")
+section.add("unnormalised_image", "a standardised image is drawn as it is",
+            "    if not (image.min() >= -0.5 and image.max() <= 1.5):", "    if False:")
+section.add("axes_swapped", "the confusion matrix's axes have each other's label",
+            '_finish(panel, title, "predicted class", "true class")', '_finish(panel, title, "true class", "predicted class")')
+section.add("confusion_by_column", "per cent of the predicted class, not of the true one",
+            "counts.sum(1, keepdims=True)", "counts.sum(0, keepdims=True)")
+section.add("star_at_the_minimum", "the star marks the lowest loss, not the kept epoch",
+            "panel.plot(history.best_epoch, curve.loc[history.best_epoch], marker=",
+            "panel.plot(curve.idxmin(), curve.min(), marker=")
+section.add("epochs_called_steps", "the loss graph's axis says step",
+            'title if len(metrics) == 1 else "", "epoch",', 'title if len(metrics) == 1 else "", "step",')
+section.add("curves_exchanged", "validation is drawn dashed, training solid",
+            '_SPLIT_DASHES: dict[str, Any] = {"train": "--",', '_SPLIT_DASHES: dict[str, Any] = {"val": "--",')
+section.add("alternative_text_optional", "a figure without description passes",
+            "    if len(alt) < 60:\n", "    if False:\n")
+
+# ------------------------------------------------------------------------------------------------ claims, regression
+
+section = faults_in("cifar_utils/claims.py", "test_claims")
+section.add("one_sided_interval", "the 95 % prediction interval is one of 90 %",
+            "stats.t.ppf(0.5 + level / 2, n - 1)", "stats.t.ppf(level, n - 1)")
+section.add("interval_of_the_mean", "the interval of the mean taken for that of a run",
+            "* spread * (1 + 1 / n) ** 0.5", "* spread * (1 / n) ** 0.5")
+section.add("direction_reversed", "what contradicts a claim confirms it",
+            '"confirmed" if bottom > 0 else "refuted" if top < 0', '"refuted" if bottom > 0 else "confirmed" if top < 0')
+section.add("two_runs_decide", "two runs are enough for a verdict",
+            "FEWEST_RUNS = 3 ", "FEWEST_RUNS = 2 ")
+section.add("counts_always_confirmed", "a wrong count is confirmed",
+            '"confirmed" if value == measured else "corrected"', '"confirmed"')
+section = faults_in("cifar_utils/regression.py", "test_regression")
+section.add("tolerance_doubled", "twice the tolerance passes",
+            "allowed * (1 + 1e-9)", "2 * allowed")
+section.add("only_too_high_is_noticed", "a metric that fell passes",
+            "off = abs(metrics[name] - expected)", "off = metrics[name] - expected")
+section.add("verdicts_not_compared", "a changed verdict passes",
+            'changed = changed_verdicts(ledger, stored["verdicts"])', "changed: list[str] = []")
+section.add("missing_metrics_pass", "a metric that is no longer recorded passes",
+            "sorted(reference.keys() | metrics.keys())", "sorted(reference.keys() & metrics.keys())")
+section = faults_in("cifar_utils/course/reference.py", "test_course_reference")
+section.add("error_for_each_metric", "an error of 1 % for each metric instead of for all",
+            "FAMILY_ERROR / (2 * len(varying))", "FAMILY_ERROR / 2")
+section.add("no_cap", "a noisy metric has any tolerance",
+            "min(max(half, kind.floor), kind.cap)", "max(half, kind.floor)")
+
+# ------------------------------------------------------------------------------------ the runner and stored outputs
+
+section = faults_in("cifar_utils/course/execute.py", "test_course_run")
+section.add("failed_passes_for_done", "a chapter whose summary says failed counts as done",
+            'if entry.get("status") != "done" or not all(', "if not all(")
+section.add("earlier_results_count", "results of an earlier attempt pass for this one's",
+            '    for path in (own / "metrics.json", own / "executing.ipynb",', '    for path in (own / "executing.ipynb",')
+section = faults_in("cifar_utils/course/fingerprint.py", "test_course_run", "test_course")
+section.add("helpers_not_looked_at", "a changed helper does not make its chapters run again",
+            '"modules": modules(root, [text for kind, _, text in source if kind == "code"])', '"modules": {}')
+section = faults_in("cifar_utils/course/outputs.py", "test_notebooks")
+section.add("errors_published", "a stored error passes",
+            '            problems.append(f"{output.ename}: {output.evalue}")\n', "            pass\n")
+
+# ------------------------------------------------------------------------------------------------------------- text
+
+section = faults_in("notebooks/03_cnn.ipynb", "test_notebooks", "test_exercises")
+section.add("setting_changed", "a chapter's learning rate is ten times as high",
+            "learning_rate: float = 1e-3  # Adam's", "learning_rate: float = 1e-2  # Adam's")
+section.add("claim_misquoted", "a source's number is copied wrongly",
+            "CNN with two convolutions: 67–70 %", "CNN with two convolutions: 76–79 %")
+section.add("claimed_value_mistyped", "another number than the claim's own is put to the test",
+            "0.665, 0.705", "0.765, 0.805")
+section.add("solution_wrong", "an exercise's solution forgets the bias",
+            "return filters * (channels * kernel_size**2 + 1)", "return filters * channels * kernel_size**2")
+section.add("self_check_lenient", "a self-check accepts the usual mistake",
+            "cases = [((32, 64, 3), 18_496), ((3, 32, 3), 896), ((1, 4, 5), 104), ((64, 10, 1), 650)]",
+            "cases = [((1, 1, 1), 2)]")
+section = faults_in("book/how_to_read.md", "test_course_pages")
+section.add("number_without_source", "a page names a number that no run recorded",
+            "{measured}`e5_test_loss`", "{measured}`e5_tset_loss`")
+section = faults_in("book/glossary.md", "test_course_pages")
+section.add("glossary_out_of_order", "a term stands in the wrong place",
+            "\n\nchannel\n  One of", "\n\nvalue channel\n  One of")
+section = faults_in("book/quizzes/03_cnn.yml", "test_course_pages")
+section.add("quiz_without_answer", "a question has no right answer",
+            "In the convolutions.\n      right: true", "In the convolutions.\n      right: false")
+section = faults_in("book/troubleshooting.md", "test_course_pages")
+section.add("message_misquoted", "a message that the code does not say is explained",
+            "metrics lie outside their tolerance:`", "metrics are outside their tolerance:`")
