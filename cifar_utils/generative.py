@@ -86,11 +86,15 @@ class PixelGaussian:
         """Give the map to unit covariance that moves an image least (ZCA), its colours turned to brightness and two
         differences. Turning changes no density of a Gaussian; the differences are small in grey images.
         """
-        axes = torch.tensor(_BRIGHTNESS_AND_COLOURS).double()
-        axes = torch.kron(axes / axes.norm(dim=1, keepdim=True), torch.eye(NUMBERS // 3).double()).float()
+        axes = torch.tensor(_BRIGHTNESS_AND_COLOURS).float()
+        axes = axes / axes.norm(dim=1, keepdim=True)
         deviations = self.variances.sqrt().float()[:, None]
-        matrix = axes @ (self.components.T @ (self.components / deviations))
-        inverse = (self.components.T @ (self.components * deviations)) @ axes.T
+
+        def turned(symmetric: Tensor) -> Tensor:  # its rows are the red, green and blue pixels
+            return torch.einsum("ac,cpk->apk", axes, symmetric.view(3, -1, NUMBERS)).reshape(NUMBERS, NUMBERS)
+
+        matrix = turned(self.components.T @ (self.components / deviations))
+        inverse = turned(self.components.T @ (self.components * deviations)).T.contiguous()
         return Whitening(self.mean.float(), matrix, inverse, 0.5 * self.variances.log().sum().item())
 
     def draw(self, count: int, seed: int = 0) -> Tensor:

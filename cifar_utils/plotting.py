@@ -48,8 +48,8 @@ _MODELS = {  # metric name: name for people, colour
     "cnn_two_layer_permuted": ("CNN 32-64, permuted", "#8C6D31"), "cnn_kernel_1": ("CNN 1×1", "#56B4E9"),
     "cnn_kernel_3": ("CNN 3×3", "#E69F00"), "cnn_kernel_5": ("CNN 5×5", "#009E73"),
     "cnn_kernel_7": ("CNN 7×7", "#CC79A7"), "pca": ("PCA", "#6A6A6A"), "ae": ("Autoencoder", "#009E73"),
-    "jpeg": ("JPEG", "#D55E00"), "webp": ("WebP", "#56B4E9"), "vae": ("VAE", "#CC79A7"),
-    "vae_spatial": ("Spatial VAE", "#8F3F71"), "ninety_four": ("To 94 %", "#8C2D04"),
+    "jpeg": ("JPEG", "#D55E00"), "webp": ("WebP", "#56B4E9"), "gaussian": ("Gaussian", "#444444"),
+    "vae": ("VAE", "#CC79A7"), "vae_spatial": ("Spatial VAE", "#8F3F71"), "ninety_four": ("To 94 %", "#8C2D04"),
 }
 MODEL_NAMES = {name: shown for name, (shown, _) in _MODELS.items()}
 MODEL_COLOURS = {name: colour for name, (_, colour) in _MODELS.items()}

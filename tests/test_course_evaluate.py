@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cifar_utils import analysis, checkpoints, data, models, runs
+from cifar_utils import analysis, checkpoints, data, generative, models, runs
 from cifar_utils.batches import STANDARD, UNIT_RANGE
 from cifar_utils.course import evaluate
 from cifar_utils.course.project import CourseError
@@ -98,6 +98,83 @@ def test_evaluate_serves_autoencoders(tmp_path, autoencoder, shapes, capsys):
     for name in ("metrics", "reconstructions_train", "reconstructions_val", "reconstructions_test"):
         assert Image.open(folder / f"{name}.png").width > 300
     assert not list(folder.glob("confusion*"))
+
+
+@pytest.fixture
+def vae(tmp_path):
+    torch.manual_seed(0)
+    return checkpoints.save(tmp_path / "vae.safetensors", models.VAE(5, 4), normalisation=UNIT_RANGE, split_seed=3)
+
+
+@pytest.fixture
+def spatial_vae(tmp_path, monkeypatch):
+    """A spatial VAE whose whitening only scales, since a real one takes seconds; it notes what it is fitted to."""
+    fitted = []
+
+    def fit(cls, images):
+        fitted.append(len(images))
+        return cls(torch.full((3072,), 128.0).double(), torch.full((3072,), 900.0).double(), torch.eye(3072))
+
+    monkeypatch.setattr(generative.PixelGaussian, "fit", classmethod(fit))
+    torch.manual_seed(0)
+    extra = {"whitening": {"train_size": 150, "val_size": 50}}
+    path = tmp_path / "vae_spatial.safetensors"
+    checkpoints.save(path, models.SpatialVAE(2, 4), normalisation=UNIT_RANGE, split_seed=3, extra=extra)
+    return path, fitted
+
+
+def test_evaluate_serves_vaes(tmp_path, vae, shapes):
+    folder = evaluate.evaluate(tmp_path, vae, cifar=shapes, sizes=(150, 50))
+    metrics = runs.read_json(folder / "metrics.json")
+    names = ("recon_nats", "kl_nats", "bits_per_dim", "active_units", "mse", "psnr_db", "ssim")
+    assert set(metrics) == {f"vae.{split}.{metric}" for split in ("train", "val", "test") for metric in names}
+    total = metrics["vae.test.recon_nats"] + metrics["vae.test.kl_nats"]
+    assert metrics["vae.test.bits_per_dim"] == pytest.approx(total / 3072 / np.log(2))
+    assert {"samples.png", "metrics.png", "reconstructions_test.png"} <= {path.name for path in folder.iterdir()}
+
+
+def test_evaluate_whitens_as_the_spatial_vae_was_trained(tmp_path, spatial_vae, shapes):
+    path, fitted = spatial_vae
+    folder = evaluate.evaluate(tmp_path, path, cifar=shapes, sizes=(120, 60))
+    assert fitted == [150]
+    pixels = shapes.test.images.double() + 0.5
+    gaussian = 0.5 * (np.log(2 * np.pi * 900) + ((pixels - 128).square().mean().item() + 1 / 12) / 900) / np.log(2)
+    metrics = runs.read_json(folder / "metrics.json")
+    found = metrics["vae_spatial.test.recon_nats"] / 3072 / np.log(2)
+    assert found == pytest.approx(gaussian, rel=1e-3), "untrained, it is the Gaussian"
+
+
+def test_a_sheet_of_synthetic_images_depends_on_its_seed_alone(tmp_path, vae, capsys):
+    path = evaluate.sample(tmp_path, vae, count=7, seed=2)
+    assert path == tmp_path / "runs" / "samples" / "vae_seed2.png" and "7 synthetic images" in capsys.readouterr().out
+    sheet = np.asarray(Image.open(path))
+    assert sheet.shape == (3 * 100 + 4, 3 * 100 + 4, 3)  # three columns of images of 96 pixels, white between them
+    assert (sheet[:4] == 255).all() and (sheet[-96:, -96:] == 255).all(), "the eighth and ninth place are empty"
+    expected = generative.draw(checkpoints.load(vae).model, 7, seed=2)
+    assert (sheet[4:100:3, 4:100:3] == expected[0].permute(1, 2, 0).numpy()).all()
+    again = evaluate.sample(tmp_path, vae, tmp_path / "again.png", count=7, seed=2)
+    assert again.read_bytes() == path.read_bytes()
+    assert evaluate.sample(tmp_path, vae, count=7, seed=3).read_bytes() != path.read_bytes()
+
+
+def test_a_spatial_vae_draws_with_its_whitening(tmp_path, spatial_vae, shapes):
+    path, fitted = spatial_vae
+    sheet = evaluate.sample(tmp_path, path, count=4, cifar=shapes)
+    assert fitted == [150] and 100 < np.asarray(Image.open(sheet))[4:100, 4:100].mean() < 156
+
+
+def test_what_cannot_draw_is_refused(tmp_path, checkpoint, vae, shapes):
+    with pytest.raises(CourseError, match=r"draws no images \(CNN\)"):
+        evaluate.sample(tmp_path, checkpoint)
+    with pytest.raises(CourseError, match="--count is 0"):
+        evaluate.sample(tmp_path, vae, count=0)
+    nameless = tmp_path / "nameless.safetensors"
+    checkpoints.save(nameless, models.SpatialVAE(2, 4), normalisation=UNIT_RANGE)
+    with pytest.raises(CourseError, match="which images its pixels were whitened with"):
+        evaluate.sample(tmp_path, nameless, cifar=shapes)
+    (tmp_path / "pickle.safetensors").write_bytes(b"\x80\x04\x95")
+    with pytest.raises(CourseError, match="damaged or no safetensors"):
+        evaluate.sample(tmp_path, tmp_path / "pickle.safetensors")
 
 
 def test_mistakes_of_an_autoencoder_are_refused(tmp_path, autoencoder, shapes):

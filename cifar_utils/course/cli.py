@@ -58,6 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("checkpoint", type=Path, nargs="?", help="default: the newest cnn_best")
     p.add_argument("--count", type=int, default=10, help="how many (default: 10)")
     p.add_argument("--output", type=Path, help="folder for the images (default: runs/analysis)")
+    p = verb("sample", "draw synthetic images from a VAE (chapter 6) and save them as one sheet")
+    p.add_argument("checkpoint", type=Path)
+    p.add_argument("--count", type=int, default=64, help="how many images (default: 64)")
+    p.add_argument("--seed", type=int, default=0, help="other images for every seed (default: 0)")
+    p.add_argument("--output", type=Path, help="the PNG file (default: runs/samples/<name>_seed<seed>.png)")
     p = verb("compress", "write images as the bytes of an autoencoder's codec (chapter 5)")
     p.add_argument("checkpoint", type=Path)
     p.add_argument("images", type=Path, nargs="*", help="image files of 32 × 32 pixels")
@@ -197,6 +202,8 @@ def _do(root: Path, options: argparse.Namespace) -> int:
 
         if verb == "evaluate":
             evaluate.evaluate(root, options.checkpoint, options.output)
+        elif verb == "sample":
+            evaluate.sample(root, options.checkpoint, options.output, count=options.count, seed=options.seed)
         else:
             evaluate.mistakes(root, options.checkpoint, options.output, options.count)
     return 0

@@ -1,15 +1,20 @@
-"""Measures a stored model: `cifar-course evaluate` (the exercises' evaluate.py) and `cifar-course analysis`."""
+"""Measures a stored model (`cifar-course evaluate`, the exercises' evaluate.py; `analysis`), or draws (`sample`)."""
 
+import functools
 import io
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
-from cifar_utils import analysis, checkpoints, data, evaluation, plotting, runs
+from cifar_utils import analysis, checkpoints, data, evaluation, generative, losses, plotting, runs
 from cifar_utils.course.project import CourseError, relative
 
 _EXAMPLES = 20  # images of each split: the first half right, the second half wrong, where there are so many
+_DRAWN = 64  # synthetic images on the sheet of a VAE
 _SSIM_IMAGES = 2000  # of each split; the other metrics are of all
 _IN_CHART = ("accuracy", "precision", "recall", "f1", "specificity")
 
@@ -39,7 +44,8 @@ def evaluate(
     """Measure a checkpoint on train, validation and test split, and store what was found.
 
     Writes metrics.json (`model.split.metric`), metrics.csv, metrics.png and what the kind of model needs besides:
-    confusion matrices, metrics by class and examples of a classifier, sheets of reconstructions of an autoencoder.
+    confusion matrices, metrics by class and examples of a classifier, sheets of reconstructions of an autoencoder,
+    and of a VAE besides these a sheet of synthetic images, samples.png.
     Returns the folder. Raises CourseError for a checkpoint that does not load.
     """
     loaded = _load(checkpoint)
@@ -49,7 +55,12 @@ def evaluate(
     if loaded.split_seed is None:
         print("The checkpoint does not say which split it was trained with; the course's own (seed 0) is taken.")
     splits = data.split(cifar or _cifar(), train_size=sizes[0], val_size=sizes[1], seed=seed)
-    measure = _KINDS.get(loaded.header["architecture"], _measure_classifier)
+    architecture = loaded.header["architecture"]
+    measure: Callable[..., dict[str, float]] = _KINDS.get(architecture, _measure_classifier)
+    if architecture in _VAES:
+        whitening = _whitening(loaded, checkpoint, cifar or _cifar())
+        measure = functools.partial(_measure_vae, whitening=whitening)
+        _save_sheet(folder / "samples.png", generative.draw(loaded.model, _DRAWN, whitening=whitening))
     shown = plotting.model_name(name) or name
     reports: dict[str, dict[str, float]] = {}
     for split in ("train", "val", "test"):
@@ -99,7 +110,40 @@ def _measure_autoencoder(
     return evaluation.reconstruction_report(found, ssim_images=_SSIM_IMAGES)
 
 
-_KINDS = {"Autoencoder": _measure_autoencoder}  # architecture: what measures it; all others are classifiers
+def _measure_vae(
+    loaded: checkpoints.Checkpoint,
+    examples: data.Examples,
+    folder: Path,
+    split: str,
+    title: str,
+    *,
+    whitening: losses.Whitening | None,
+) -> dict[str, float]:
+    """Metrics of a VAE on one split: its likelihood, and what its mean latents decode to."""
+    report = generative.evaluate(loaded.model, examples, whitening)
+    means = report.means.view(-1, *loaded.model.latent_shape)  # type: ignore[misc]
+    outputs = generative.decode(loaded.model, means, whitening).float() / 255
+    found = evaluation.Reconstructions(examples.images, outputs)
+    _save(folder / f"reconstructions_{split}.png", plotting.reconstructions(found.images, found.outputs, title))
+    return report.metrics | evaluation.reconstruction_report(found, ssim_images=_SSIM_IMAGES)
+
+
+def _whitening(loaded: checkpoints.Checkpoint, path: Path, cifar: data.Cifar10) -> losses.Whitening | None:
+    """The map to whitened pixels that a spatial VAE was trained with; the file names the training split that it fits.
+
+    It is fitted to these images again, which takes some seconds, or taken from where the run has stored it.
+    """
+    if loaded.header["architecture"] != "SpatialVAE":
+        return None
+    if (sizes := loaded.header.get("whitening")) is None:
+        raise CourseError(f"{path} does not say which images its pixels were whitened with; train the model again.")
+    train = data.split(cifar, **sizes, seed=loaded.split_seed or 0).train
+    stored = path.with_name("gaussian.safetensors")
+    return generative.PixelGaussian.of(train, stored if stored.exists() else None).whitening()
+
+
+_VAES = ("VAE", "SpatialVAE")
+_KINDS = {"Autoencoder": _measure_autoencoder}  # architecture: what measures it; all but VAEs are else classifiers
 
 
 def _save(path: Path, figure: Any) -> None:
@@ -122,6 +166,49 @@ def _examples(examples: data.Examples, predictions: evaluation.Predictions, titl
         predicted=guesses,
         confidence=predictions.confidence[chosen],
     )
+
+
+def sample(
+    root: Path,
+    checkpoint: Path,
+    output: Path | None = None,
+    *,
+    count: int = 64,
+    seed: int = 0,
+    cifar: data.Cifar10 | None = None,
+) -> Path:
+    """Draw synthetic images from a VAE's prior and save them as one sheet, a PNG file. Returns its path.
+
+    Raises CourseError for a checkpoint that does not load or is no VAE, and for a `count` of less than one.
+    """
+    if count < 1:
+        raise CourseError(f"--count is {count}; at least one image must be asked for.")
+    loaded = _load(checkpoint)
+    if (architecture := loaded.header["architecture"]) not in _VAES:
+        raise CourseError(
+            f"{checkpoint} holds a model that draws no images ({architecture}). A VAE is needed: cifar-course run 6"
+        )
+    needs_images = architecture == "SpatialVAE"
+    whitening = _whitening(loaded, checkpoint, cifar or _cifar()) if needs_images else None
+    path = output or root / "runs" / "samples" / f"{checkpoint.stem}_seed{seed}.png"
+    _save_sheet(path, generative.draw(loaded.model, count, seed=seed, whitening=whitening))
+    print(f"{count} synthetic images of {checkpoint.stem}, seed {seed}: {relative(path, root)}")
+    return path
+
+
+def _save_sheet(path: Path, images: torch.Tensor, scale: int = 3, gap: int = 4) -> None:
+    """Images (N, 3, 32, 32) uint8 side by side on white, about as many columns as rows, each pixel enlarged."""
+    columns = math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    big = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    side = big.shape[2] + gap
+    sheet = torch.full((3, rows * side + gap, columns * side + gap), 255, dtype=torch.uint8)
+    for number, picture in enumerate(big):
+        top, left = gap + number // columns * side, gap + number % columns * side
+        sheet[:, top : top + side - gap, left : left + side - gap] = picture
+    buffer = io.BytesIO()
+    Image.fromarray(sheet.permute(1, 2, 0).contiguous().numpy()).save(buffer, format="PNG")
+    runs.write_whole(path, buffer.getvalue())
 
 
 def newest_checkpoint(root: Path, model: str = "cnn_best") -> Path:
@@ -151,7 +238,7 @@ def mistakes(
         raise CourseError(f"--count is {count}; at least one mistake must be asked for.")
     checkpoint = checkpoint or newest_checkpoint(root)
     loaded = _load(checkpoint)
-    if loaded.header["architecture"] in _KINDS:
+    if loaded.header["architecture"] in (*_KINDS, *_VAES):
         raise CourseError(f"{checkpoint} holds a model that is no classifier ({loaded.header['architecture']}).")
     test = (cifar or _cifar()).test
     predictions = evaluation.predict(loaded.model, test, normalisation=loaded.normalisation)
