@@ -5,6 +5,7 @@ step of the quantisation; for each latent its mean and deviation in steps (float
 of the range coder; the coder's bytes; two checksums. Whoever has the same network can decode it, in any process.
 """
 
+import bisect
 import struct
 import zlib
 from dataclasses import dataclass
@@ -144,7 +145,8 @@ def sizes_of(content: bytes) -> Sizes:
 def choose_step(model: nn.Module, images: Tensor, loss_db: float = 0.1) -> float:
     """Choose the largest step of a fixed ladder that costs these images at most `loss_db` of PSNR.
 
-    Choose on validation images. The ladder has two rungs an octave, from 1/64 to 16.
+    Choose on validation images. The ladder has two rungs an octave, from 1/64 to 16; its lowest is taken
+    where none is cheap enough.
     """
     latents = latents_of(model, images)
     originals = images.float()
@@ -152,10 +154,11 @@ def choose_step(model: nn.Module, images: Tensor, loss_db: float = 0.1) -> float
     def squared_error(decoded: Tensor) -> float:
         return (decoded.float() - originals).square().mean().item()
 
+    def with_step(step: float) -> float:  # grows with the step
+        return squared_error(images_of(model, (latents / step).round() * step))
+
     allowed = squared_error(images_of(model, latents)) * 10 ** (loss_db / 10)
-    fitting = [step for step in _STEPS
-               if squared_error(images_of(model, (latents / step).round() * step)) <= allowed]
-    return max(fitting, default=_STEPS[0])
+    return _STEPS[max(bisect.bisect_right(_STEPS, allowed, key=with_step) - 1, 0)]
 
 
 def _gaussian(largest: int, tables: np.ndarray, count: int) -> tuple[Any, np.ndarray, np.ndarray]:
