@@ -601,10 +601,10 @@ def runs_needed(runs: Mapping[str, Any], reported: Mapping[str, float], curves: 
 
 @_styled
 def small_multiples(panels: Mapping[str, Mapping[str, Any]], title: str, xlabel: str, ylabel: str, columns: int = 3, *,
-                    percent: bool = False) -> Figure:
+                    percent: bool = False, log_y: bool = False, colours: Colours = None) -> Figure:
     """A panel of curves for each heading, {heading: {name: (x, y)}}, on one y axis; a name has one look in all."""
     names = list(dict.fromkeys(name for series in panels.values() for name in series))
-    hues, rows = _colours(names), math.ceil(len(panels) / columns)
+    hues, rows = _colours(names, colours), math.ceil(len(panels) / columns)
     figure, axes = _figure(0.8 + 1.75 * rows, rows, columns, gap=0.06)
     for i, panel in enumerate(axes.flat):
         panel.set_visible(i < len(panels))
@@ -617,6 +617,7 @@ def small_multiples(panels: Mapping[str, Mapping[str, Any]], title: str, xlabel:
         _finish(panel, "", xlabel, ylabel)
         panel.set_title(heading, loc="left", fontsize=10.5)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.set_yscale("log" if log_y else "linear")
         if percent:
             panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     _legend(axes[0, 0], axes[0, 0].get_legend_handles_labels()[0], below=True)
