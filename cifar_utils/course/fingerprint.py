@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from cifar_utils.course import setup_cell
+
 Fingerprint = dict[str, Any]
 
 
@@ -25,10 +27,15 @@ def file_digest(path: Path) -> str | None:
 
 
 def fixed(root: Path, notebook: Path, parameters: dict[str, Any]) -> Fingerprint:
-    """The part that is known before a run: notebook source, parameters, project modules, pinned versions."""
+    """The part that is known before a run: notebook source, parameters, project modules, pinned versions.
+
+    Without the set-up cell, which does nothing where a run is made: the course may move to another address.
+    """
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     source = [
-        [cell["cell_type"], sorted(cell["metadata"].get("tags", [])), "".join(cell["source"])] for cell in cells
+        [cell["cell_type"], sorted(cell["metadata"].get("tags", [])), "".join(cell["source"])]
+        for cell in cells
+        if not setup_cell.is_setup(cell)
     ]
     return {
         "notebook": digest(json.dumps(source)),

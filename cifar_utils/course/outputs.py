@@ -9,6 +9,7 @@ from typing import Any
 import nbformat
 
 from cifar_utils import runs
+from cifar_utils.course import setup_cell
 
 _PROGRESS = re.compile(r"(^|[\r\n])[^\r\n]*\d+%\|[^\r\n]*|[^\r\n]*\d+(\.\d+)?(it|s)/(s|it)\b[^\r\n]*")
 _FOREIGN = re.compile(
@@ -52,8 +53,8 @@ def clean(notebook: nbformat.NotebookNode, root: Path, *, keep_injected: bool = 
     """Take out of a notebook, in place, what belongs to one run or machine; return what it could not mend.
 
     Out go papermill's cell and metadata, times, widgets' state, progress bars and the project's own path; in comes
-    each figure's alternative text, from the output's metadata into the cell's, as `mystnb.image.alt`. `keep_injected`
-    leaves papermill's cell, which shows the values used.
+    each figure's alternative text, from the output's metadata into the cell's, as `mystnb.image.alt`, and the set-up
+    cell with the course's public address. `keep_injected` leaves papermill's cell, which shows the values used.
     """
     notebook.metadata = nbformat.from_dict(
         {
@@ -76,6 +77,8 @@ def clean(notebook: nbformat.NotebookNode, root: Path, *, keep_injected: bool = 
         cell.setdefault("id", f"cell-{number:03d}")
         for key in _RUN_METADATA:
             cell.metadata.pop(key, None)
+        if setup_cell.is_setup(cell):
+            cell.source = setup_cell.source(setup_cell.address(root))
         if cell.cell_type == "code":
             problems += [f"cell {number}: {problem}" for problem in _clean_outputs(cell, root)]
     return problems

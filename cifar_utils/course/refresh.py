@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cifar_utils import runs
-from cifar_utils.course import execute, fingerprint, outputs, tables
+from cifar_utils.course import execute, fingerprint, outputs, setup_cell, tables
 from cifar_utils.course.chapters import BUILT_IN_PROFILE, list_chapters
 from cifar_utils.course.project import CourseError
 
@@ -15,10 +15,13 @@ _KEPT = ("versions", "device", "threads", "precision", "system", "commit", "prof
 def refresh(root: Path, plan: execute.Plan) -> list[Path]:
     """Write notebooks/*.ipynb (quick only), notebooks/reference/<profile>, README's table and book/_generated.
 
+    Before all else, and without any run, the notebooks' set-up cells get the address that `_config.yml` says.
+
     A plan of some chapters replaces theirs and leaves the others as they are. Returns the files that changed. The run
     must be complete and current. Everything is prepared and checked first; raises CourseError, and replaces nothing,
     where an output holds an error, text on stderr, a path of this machine, or a figure without alternative text.
     """
+    moved = write_address(root)
     unfinished = execute.pending(plan)
     if unfinished:
         raise CourseError(f"Not current: {', '.join(unfinished)}. First: cifar-course run --profile {plan.profile}")
@@ -43,7 +46,21 @@ def refresh(root: Path, plan: execute.Plan) -> list[Path]:
     for stale in reference.glob("[0-9][0-9]_*"):
         if stale.name not in exist:
             shutil.rmtree(stale)
-    return written + write_tables(root)
+    return moved + written + write_tables(root)
+
+
+def write_address(root: Path) -> list[Path]:
+    """Put the course's public address into the set-up cells of the committed notebooks; returns those that changed."""
+    found = []
+    for chapter in list_chapters(root):
+        notebook = outputs.read(chapter.path)
+        wanted = setup_cell.source(setup_cell.address(root))
+        stale = [cell for cell in notebook.cells if setup_cell.is_setup(cell) and cell.source != wanted]
+        for cell in stale:
+            cell.source = wanted
+        if stale:
+            found.append(runs.write_whole(chapter.path, outputs.text_of(notebook)))
+    return found
 
 
 def write_tables(root: Path) -> list[Path]:
