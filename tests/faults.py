@@ -159,13 +159,72 @@ section.add("sum_instead_of_mean", "the loss is a sum over the batch",
 section.add("label_smoothing_ignored", "label smoothing has no effect",
             "label_smoothing=self.label_smoothing)", "label_smoothing=0.0)")
 
+# ------------------------------------------------------------------------- autoencoders and models of images (5, 6)
+
+section = faults_in("cifar_utils/losses.py", "test_losses")
+section.add("kl_sign", "the KL term has the wrong sign",
+            "return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)",
+            "return -0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)")
+section.add("kl_deviation_for_variance", "the KL reads the log-variance as the logarithm of the deviation",
+            "log_variance.exp() - 1 - log_variance)", "(2 * log_variance).exp() - 1 - 2 * log_variance)")
+section.add("nats_mean_instead_of_sum", "the reconstruction term is averaged over the pixels",
+            "return 0.5 * terms.expand_as(values).flatten(1).sum(1)",
+            "return 0.5 * terms.expand_as(values).flatten(1).mean(1)")
+section.add("latents_drawn_too_wide", "latents drawn with the variance in place of the deviation",
+            "return mean + (0.5 * log_variance).exp()", "return mean + log_variance.exp()")
+section.add("no_dequantisation", "no noise is added to the grey levels",
+            "torch.rand_like(inputs, dtype=torch.float32)", "0.5")
+section.add("bits_in_nats", "bits a dimension are nats a dimension",
+            "return nats / (NUMBERS * math.log(2))", "return nats / NUMBERS")
+section.add("beta_forgotten", "the weight of the KL term has no effect",
+            '{"loss": recon + self.beta * kl,', '{"loss": recon + kl,')
+section.add("log_det_sign", "the whitening's determinant is subtracted",
+            "recon = recon + self.whitening.log_det", "recon = recon - self.whitening.log_det")
+section.add("denoising_wants_the_noise", "the denoising autoencoder is asked for the noisy image",
+            "functional.mse_loss(model(seen).float(), inputs)", "functional.mse_loss(model(seen).float(), seen)")
+
+section = faults_in("cifar_utils/models.py", "test_models")
+section.add("linear_path_not_centred", "the mean image is not subtracted before the projection",
+            "self.project(inputs.flatten(1) - self.mean)", "self.project(inputs.flatten(1))")
+section.add("refinement_alone", "the decoder gives the refinement without the blurred image",
+            "return blurred + self.refine(", "return self.refine(")
+section.add("latents_not_scaled_back", "the VAE's decoder gets standardised latents",
+            "self.autoencoder.decode(latents * self.latent_std + self.latent_mean)",
+            "self.autoencoder.decode(latents)")
+
+section = faults_in("cifar_utils/generative.py", "test_generative")
+section.add("quantisation_noise_too_large", "the uniform noise has variance 1 instead of 1/12",
+            "covariance += torch.eye(NUMBERS).double() / 12", "covariance += torch.eye(NUMBERS).double()")
+section.add("active_by_deviation", "active units by deviation instead of variance",
+            "(means.double().var(0) > ACTIVE)", "(means.double().std(0) > ACTIVE)")
+section.add("frechet_without_means", "the distance of sets ignores the means",
+            "((means[0] - means[1]).square().sum() + one.trace()", "(one.trace()")
+section.add("straight_walk", "interpolation along the straight line",
+            "return (torch.sin((1 - share) * angle) * first + torch.sin(share * angle) * last) / torch.sin(angle)",
+            "return (1 - share) * first + share * last")
+section.add("latents_share_the_largest", "probabilistic PCA gives the rest the greatest variance left, not the mean",
+            "variances[latents:] = variances[latents:].mean()", "variances[latents:] = variances[latents:].max()")
+
+section = faults_in("cifar_utils/evaluation.py", "test_evaluation")
+section.add("reconstructions_not_cut", "reconstructions are not cut to [0, 1]",
+            "model(inputs).float().clamp(0, 1).cpu()", "model(inputs).float().cpu()")
+
+section = faults_in("cifar_utils/codec.py", "test_codec")
+section.add("other_network_accepted", "a file of another network is decoded all the same",
+            "if digest != _digest(model):", "if not digest:")
+section.add("checksum_not_looked_at", "an altered file is decoded all the same",
+            "if zlib.crc32(content[: -4]) != _CHECK.unpack_from(content, expected - _CHECK.size)[1]:", "if not content:")
+section.add("bits_of_the_latents_only", "header and tables are not counted",
+            "return self.header + self.tables + self.latents", "return self.latents")
+
 # ---------------------------------------------------------------------------------------------------------- metrics
 
 section = faults_in("cifar_utils/evaluation.py", "test_evaluation")
 section.add("augmentation_on_test", "test images are mirrored at random",
             "batch_size=250, normalisation=normalisation", "batch_size=250, flip=True, normalisation=normalisation")
 section.add("prediction_in_training_mode", "dropout stays on while predicting",
-            "    model.eval()\n", "")
+            "    model.eval()\n    with torch.inference_mode():\n        logits",
+            "    with torch.inference_mode():\n        logits")
 section.add("own_normalisation_ignored", "predictions always standardise",
             "normalisation, examples = split.normalisation, split.examples", "examples = split.examples")
 section.add("macro_for_micro", "accuracy is the mean over classes",
