@@ -34,7 +34,7 @@ SYMPTOMS = {  # what is measured of the broken run
     "shuffled_labels": lambda m: right(m, "shuffled_labels", "train") > 0.8 and right(m, "shuffled_labels") < 0.17,
     "shifted_labels": lambda m: right(m, "shifted_labels") < 0.17,
     "leaked_test": lambda m: right(m, "leaked_test", "test") > right(m, "leaked_test") + 0.1,
-    "softmax_twice": lambda m: 1.461 < m["gallery_softmax_twice.val.loss"] and right(m, "softmax_twice") > CHANCE,
+    "softmax_twice": lambda m: m["gallery_softmax_twice.val.loss"] > 1.461 and right(m, "softmax_twice") > CHANCE,
     "dead_relus": lambda m: right(m, "dead_relus") < CHANCE and m["gallery_dead_relus.val.dead_share"] > 0.9
     and m["gallery_dead_relus.train.gradient_part"] == 0,
     "no_eval": lambda m: m["gallery_no_eval.val.changed_by_asking"] > 0.05,
