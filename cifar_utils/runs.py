@@ -179,7 +179,7 @@ class Run:
             chapters = read_json(summary).get("chapters", {}) if summary.exists() else {}
             seconds = chapters.get(self.chapter, {}).get("seconds")
             parts.append(f"{profile} run: " + ("not measured yet" if seconds is None else duration(seconds)))
-        return Text(f"⏱ **Time** on two CPU cores, from the last measured runs: {'; '.join(parts)}.")
+        return Text(f"**Time** on two CPU cores, from the last measured runs: {'; '.join(parts)}.")
 
     def find_checkpoint(self, chapter: str, model: str) -> Path | None:
         """Find another chapter's weights: in this run first, then in the full, quick and interactive runs.
