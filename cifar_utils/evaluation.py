@@ -63,17 +63,23 @@ def predict(model: nn.Module, split: Batches | Examples, *, normalisation: Norma
         normalisation, examples = split.normalisation, split.examples
     else:
         examples = split
+    logits = _apply(model, examples, normalisation)
+    if logits.shape != (len(examples), len(CLASS_NAMES)):
+        raise ValueError(f"a classifier gives {len(CLASS_NAMES)} logits an image; this model gave {tuple(logits.shape)}"
+                         f" for {len(examples)} images")
+    return Predictions(logits, examples.labels)
+
+
+def _apply(model: nn.Module, examples: Examples, normalisation: Normalisation) -> Tensor:
+    """What a model gives for every example, float32 on the CPU: in evaluation mode, in order, not augmented."""
     device = next(model.parameters()).device
     batches = Batches(examples, batch_size=250, normalisation=normalisation, device=device)
     training = model.training
     model.eval()
     with torch.inference_mode():
-        logits = torch.cat([model(inputs).float().cpu() for inputs, _ in batches])
+        outputs = torch.cat([model(inputs).float().cpu() for inputs, _ in batches])
     model.train(training)
-    if logits.shape != (len(examples), len(CLASS_NAMES)):
-        raise ValueError(f"a classifier gives {len(CLASS_NAMES)} logits an image; this model gave {tuple(logits.shape)}"
-                         f" for {len(examples)} images")
-    return Predictions(logits.clone(), examples.labels)
+    return outputs.clone()  # an ordinary tensor: one made in inference mode can take no part in training
 
 
 def report(predictions: Predictions) -> ClassificationReport:
@@ -127,13 +133,7 @@ def reconstruct(model: nn.Module, examples: Examples) -> Reconstructions:
     Raises:
         ValueError: the model does not give back an image for each image.
     """
-    device = next(model.parameters()).device
-    batches = Batches(examples, batch_size=250, normalisation=UNIT_RANGE, device=device)
-    training = model.training
-    model.eval()
-    with torch.inference_mode():
-        outputs = torch.cat([model(inputs).float().clamp(0, 1).cpu() for inputs, _ in batches])
-    model.train(training)
+    outputs = _apply(model, examples, UNIT_RANGE).clamp(0, 1)
     if outputs.shape != examples.images.shape:
         raise ValueError(f"an autoencoder gives an image for each image; this model gave {tuple(outputs.shape)} for "
                          f"{tuple(examples.images.shape)}")

@@ -96,8 +96,13 @@ def pick_precision(device: torch.device) -> str:
     """Give "bfloat16" where the hardware computes it faster than float32, else "float32".
 
     `CIFAR_COURSE_PRECISION` overrides it: so a machine with bfloat16 can show what one without it computes.
+
+    Raises:
+        ValueError: the variable names another precision.
     """
     if chosen := os.environ.get("CIFAR_COURSE_PRECISION"):
+        if chosen not in ("bfloat16", "float32"):
+            raise ValueError(f'CIFAR_COURSE_PRECISION must be "bfloat16" or "float32", or not be set; it is {chosen!r}')
         return chosen
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"

@@ -332,3 +332,13 @@ def test_finished_trainings_are_taken_only_when_the_runner_says_so(splits, tmp_p
     monkeypatch.delenv("CIFAR_COURSE_CONTINUE")
     training.fit(small_cnn(), train, epochs=1, checkpoint=path, progress=False)
     assert path.stat().st_mtime_ns > stamp
+
+
+def test_the_environment_may_choose_a_precision_that_there_is(monkeypatch):
+    monkeypatch.setenv("CIFAR_COURSE_PRECISION", "float32")
+    assert training.pick_precision(torch.device("cpu")) == "float32"
+    monkeypatch.setenv("CIFAR_COURSE_PRECISION", "bfloat16")
+    assert training.pick_precision(torch.device("cpu")) == "bfloat16"
+    monkeypatch.setenv("CIFAR_COURSE_PRECISION", "fp16")
+    with pytest.raises(ValueError, match="CIFAR_COURSE_PRECISION must be"):
+        training.pick_precision(torch.device("cpu"))
