@@ -62,6 +62,11 @@ def test_what_depends_on_the_seed_and_not_on_the_machine_is_deterministic():
     assert entries["data.near_duplicates_within_train"]["deviation"] == 0
 
 
+def test_another_order_of_adding_is_no_deviation():
+    entries = reference.summarise([{"m.norm": 0.1 + 0.2}] * 2, {"m.norm": 0.3})
+    assert entries["m.norm"] == {"mean": 0.1 + 0.2, "deviation": 0.0, "compared": True}
+
+
 @pytest.mark.parametrize(("deviation", "expected"), [(1e-6, 0.005), (0.5, 0.05)])
 def test_tolerances_stay_between_floor_and_cap(deviation, expected):
     entries, _ = tolerances(deviation=deviation)

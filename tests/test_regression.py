@@ -62,6 +62,13 @@ def test_exact_metrics_have_no_tolerance(finished):
         finished(parameters=11)
 
 
+def test_a_sum_taken_in_another_order_is_the_same_number():
+    exact = {"data.mean": {"mean": 0.47337, "deviation": 0.0, "tolerance": 0.0},
+             "mlp.parameters": {"mean": 545_098, "deviation": 0.0, "tolerance": 0.0}}
+    assert regression.compare({"data.mean": 0.47337 + 5e-16, "mlp.parameters": 545_098}, exact) == []
+    assert len(regression.compare({"data.mean": 0.47337 + 1e-8, "mlp.parameters": 545_099}, exact)) == 2
+
+
 def test_a_changed_verdict_fails_with_both(finished):
     with pytest.raises(regression.RegressionError, match="ten: confirmed → corrected"):
         finished(classes=9)
