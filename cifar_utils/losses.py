@@ -95,7 +95,7 @@ class Whitening:
     """A linear map from grey levels (N, 3, 32, 32) to numbers of the same shape that have unit covariance.
 
     `log_det` is what a density loses by it, log|det inverse| in nats: log p(grey) = log p(white) - log_det. Made by
-    `generative.PixelGaussian.whitening`.
+    `gaussian.PixelGaussian.whitening`.
     """
 
     mean: Tensor  # (3072,) float32

@@ -11,6 +11,7 @@ from cifar_utils.batches import STANDARD, UNIT_RANGE
 from cifar_utils.course import evaluate
 from cifar_utils.course.project import CourseError
 from cifar_utils.evaluation import Predictions
+from cifar_utils.gaussian import PixelGaussian
 
 LOGITS = torch.tensor([[9.0, 0, 0], [0, 2, 0], [5, 0, 0], [0, 0, 7], [0, 3, 0], [5, 0, 0]])
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2])  # right, wrong 2, wrong 5, wrong 7, wrong 3, wrong 5
@@ -115,7 +116,7 @@ def spatial_vae(tmp_path, monkeypatch):
         fitted.append(len(images))
         return cls(torch.full((3072,), 128.0).double(), torch.full((3072,), 900.0).double(), torch.eye(3072))
 
-    monkeypatch.setattr(generative.PixelGaussian, "fit", classmethod(fit))
+    monkeypatch.setattr(PixelGaussian, "fit", classmethod(fit))
     torch.manual_seed(0)
     extra = {"whitening": {"train_size": 150, "val_size": 50}}
     path = tmp_path / "vae_spatial.safetensors"

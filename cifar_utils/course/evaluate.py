@@ -12,6 +12,7 @@ from PIL import Image
 
 from cifar_utils import analysis, checkpoints, data, evaluation, generative, losses, plotting, runs
 from cifar_utils.course.project import CourseError, relative
+from cifar_utils.gaussian import PixelGaussian
 
 _EXAMPLES = 20  # images of each split: the first half right, the second half wrong, where there are so many
 _DRAWN = 64  # synthetic images on the sheet of a VAE
@@ -139,7 +140,7 @@ def _whitening(loaded: checkpoints.Checkpoint, path: Path, cifar: data.Cifar10) 
         raise CourseError(f"{path} does not say which images its pixels were whitened with; train the model again.")
     train = data.split(cifar, **sizes, seed=loaded.split_seed or 0).train
     stored = path.with_name("gaussian.safetensors")
-    return generative.PixelGaussian.of(train, stored if stored.exists() else None).whitening()
+    return PixelGaussian.of(train, stored if stored.exists() else None).whitening()
 
 
 _VAES = ("VAE", "SpatialVAE")
