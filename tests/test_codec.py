@@ -141,6 +141,7 @@ def test_a_fresh_process_restores_the_images_from_the_bytes(model, checkpoint, s
     assert (restored.int() - expected.int()).abs().max() <= 1  # another number of threads may round the other way
 
 
+@pytest.mark.slow
 def test_the_images_of_a_split_are_taken_with_a_step_chosen_on_validation(checkpoint, tmp_path, capsys):
     cifar = data.synthetic_shapes(train_size=50_000, test_size=20, seed=1)
     sizes = compress.compress(checkpoint, [], tmp_path / "a", split="test", count=7, cifar=cifar)

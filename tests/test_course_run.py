@@ -312,6 +312,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing_half_written_and_the_next_run_goes_
     assert (root / "runs" / "quick" / "claims.json").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
 @pytest.mark.parametrize("there", ["runs", "runs/quick"])
 def test_a_folder_that_cannot_be_written(tmp_path, there):
@@ -332,6 +333,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, there):
     assert summary(root / "runs" / "quick")["01_first"]["status"] == "done"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows knows no such limit")
 def test_a_file_in_the_folders_place(tmp_path):
     root = course(tmp_path / "small", _01_first=["x = 1"])

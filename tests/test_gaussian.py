@@ -10,6 +10,8 @@ from sklearn.decomposition import PCA
 from cifar_utils import losses
 from cifar_utils.gaussian import PixelGaussian
 
+pytestmark = pytest.mark.slow  # to decompose the pixels' covariance takes some seconds
+
 
 def test_the_gaussian_has_the_images_mean_and_covariance_and_the_noise(shapes, gaussian):
     pixels = shapes.train.images.flatten(1).double().numpy()

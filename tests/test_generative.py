@@ -14,6 +14,7 @@ def test_active_units_are_those_whose_mean_moves():
     assert generative.active_units(means) == 2
 
 
+@pytest.mark.slow
 def test_a_spatial_vae_without_training_has_the_gaussians_bits(shapes, gaussian):
     torch.manual_seed(0)
     model = models.SpatialVAE(2, 8)
@@ -26,6 +27,7 @@ def test_a_spatial_vae_without_training_has_the_gaussians_bits(shapes, gaussian)
     assert again.metrics == report.metrics
 
 
+@pytest.mark.slow
 def test_drawn_images_depend_on_the_seed_alone(gaussian):
     model, whitening = models.SpatialVAE(2, 8), gaussian.whitening()
     torch.manual_seed(5)

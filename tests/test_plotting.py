@@ -68,6 +68,7 @@ def every_figure():
     yield plotting.feature_maps(torch.randn(5, 6, 6, dtype=torch.bfloat16), "Maps", names=list("abcde"))
 
 
+@pytest.mark.slow
 def test_every_figure_is_named_saved_and_left_out_of_pyplot(tmp_path, capsys):
     before = dict(matplotlib.rcParams)
     for i, figure in enumerate(every_figure()):

@@ -13,6 +13,7 @@ def run(code: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_torchvision_and_torchmetrics_can_be_imported_after_the_package():
     assert run("""
         import cifar_utils, torchvision, torchmetrics

@@ -123,6 +123,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit(splits, tmp_path, keep, opt
     assert same_weights(checkpoints.load(path).model, whole)
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_bit_for_bit(splits, tmp_path):
     script = textwrap.dedent("""
         import os, signal, sys
