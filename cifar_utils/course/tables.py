@@ -1,14 +1,20 @@
 """Tables that span chapters, as Markdown: for the README and for the book, from a reference or from a run."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cifar_utils import runs
 from cifar_utils.course.chapters import Chapter
-from cifar_utils.plotting import MODEL_NAMES
+from cifar_utils.plotting import MODEL_NAMES, model_name
 
 BEGIN, END = "<!-- chapters:begin -->", "<!-- chapters:end -->"
+_HEADLINES: tuple[tuple[str, Callable[..., tuple[float, str]], str], ...] = (
+    ("accuracy", max, "{name}: {value:.1%} of the test images right"),
+    ("over_pca_gain", max, "{name}: squared error {value:.1%} less than PCA's"),
+    ("bits_per_dim", min, "{name}: {value:.2f} bits a dimension"),
+)
 _MARKS = ("confirmed", "corrected", "refuted", "undecided", "not tested")
 
 
@@ -26,12 +32,23 @@ def seconds(folder: Path, chapter: str) -> float | None:
 def result(folder: Path, chapter: str) -> str:
     """A chapter's result in a few words: the best model on the test split, and how claims were decided."""
     metrics = read(folder / chapter / "metrics.json", {})
-    found = [(metrics[key], name) for name in MODEL_NAMES
-             if not name.endswith("_permuted") and (key := f"{name}.test.accuracy") in metrics]
-    words = [f"{MODEL_NAMES[name]}: {accuracy:.1%} of the test images right" for accuracy, name in sorted(found)[-1:]]
     verdicts = [claim["verdict"] for claim in read(folder / chapter / "claims.json", [])]
     counts = [f"{verdicts.count(mark)} {mark}" for mark in _MARKS if mark in verdicts]
-    return "; ".join([*words, *([f"claims: {', '.join(counts)}"] if counts else [])]) or "not run yet"
+    words = [*_headline(metrics), *([f"claims: {', '.join(counts)}"] if counts else [])]
+    return "; ".join(words) or "not run yet"
+
+
+def _headline(metrics: dict[str, float]) -> list[str]:
+    """What the best model reached, by the first kind of result that the chapter has; models of the course only."""
+    for metric, best, words in _HEADLINES:
+        ending = f".test.{metric}"
+        found = [(value, key.removesuffix(ending)) for key, value in metrics.items() if key.endswith(ending)]
+        known = [entry for entry in found if {entry[1], re.sub(r"_\d+$", "", entry[1])} & MODEL_NAMES.keys()
+                 and not entry[1].endswith("_permuted")]
+        if known:
+            value, name = best(known)
+            return [words.format(name=model_name(name), value=value)]
+    return []
 
 
 def chapter_table(root: Path, folder: Path, chapters: list[Chapter], *, prefix: str) -> str:
