@@ -5,6 +5,7 @@
 runs cannot tell. *Not tested*: this profile does not run the source's setting. Counts are exact and need no interval.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -66,26 +67,27 @@ class Ledger:
         return self._add(Claim(id, source, says, f"{measured:,} {unit}".strip(), verdict))
 
     def value(self, id: str, source: str, says: str, low: float, high: float, measured: Sequence[float], *,
-              form: str = ".4g", tested: bool = True, guess: str = "") -> Claim:
+              unit: str = "", tested: bool = True, guess: str = "") -> Claim:
         """Decide a claim about a measured value; `low` and `high` are the source's value give or take its rounding.
 
+        `unit`: what the values are in; "%" and "points" (of per cent) write shares and differences of shares times 100.
         `tested=False` says that this profile does not run the source's setting: what was measured is shown, and
         nothing is decided.
         """
-        words = _mean_and_spread(measured, form)
+        words = _mean_and_spread(measured, unit)
         if not tested:
             return self._add(Claim(id, source, says, words, "not tested", guess))
         if len(measured) < FEWEST_RUNS:
             return self._add(Claim(id, source, says, words, "undecided", guess))
         bottom, top = prediction_interval(measured)
         verdict = "confirmed" if low <= top and high >= bottom else "refuted"
-        words += f"; 95 % of runs in {format(bottom, form)} to {format(top, form)}"
+        words += f"; 95 % of runs in {_range(bottom, top, measured, unit)}"
         return self._add(Claim(id, source, says, words, verdict, guess))
 
-    def direction(self, id: str, source: str, says: str, differences: Sequence[float], *, form: str = "+.4g",
+    def direction(self, id: str, source: str, says: str, differences: Sequence[float], *, unit: str = "",
                   tested: bool = True, guess: str = "") -> Claim:
         """Decide the claim that a paired difference is positive, by the 95 % interval of its mean over seeds."""
-        words = "difference " + _mean_and_spread(differences, form)
+        words = "difference " + _mean_and_spread(differences, unit)
         if not tested:
             return self._add(Claim(id, source, says, words, "not tested", guess))
         if len(differences) < FEWEST_RUNS:
@@ -94,7 +96,7 @@ class Ledger:
         half = float(stats.t.ppf(0.975, n - 1)) * float(np.std(differences, ddof=1)) / n ** 0.5
         bottom, top = float(np.mean(differences)) - half, float(np.mean(differences)) + half
         verdict = "confirmed" if bottom > 0 else "refuted" if top < 0 else "undecided"
-        words += f"; 95 % interval of the mean {format(bottom, form)} to {format(top, form)}"
+        words += f"; 95 % interval of the mean {_range(bottom, top, differences, unit)}"
         return self._add(Claim(id, source, says, words, verdict, guess))
 
     def judgement(self, id: str, source: str, says: str, verdict: str, because: str, **numbers: Any) -> Claim:
@@ -115,11 +117,35 @@ class Ledger:
         return Text("\n".join(lines))
 
 
-def _mean_and_spread(values: Sequence[float], form: str) -> str:
+def _mean_and_spread(values: Sequence[float], unit: str) -> str:
     if len(values) == 0:
         return "not measured"
+    mean = float(np.mean(values))
     if len(values) == 1:
-        return f"{format(values[0], form)} (one run)"
-    middle = format(float(np.mean(values)), form)
-    spread = format(float(np.std(values, ddof=1)), form.replace("+", ""))
-    return f"{middle} ± {spread} ({len(values)} runs)"
+        return f"{_number(mean, _places(mean, unit) + 1, unit)}{_named(unit)} (one run)"
+    spread = float(np.std(values, ddof=1))
+    places = _places(spread or mean, unit)
+    return f"{_number(mean, places, unit)} ± {_number(spread, places, unit)}{_named(unit)} ({len(values)} runs)"
+
+
+def _range(bottom: float, top: float, values: Sequence[float], unit: str) -> str:
+    places = _places(float(np.std(values, ddof=1)) or top, unit)
+    return f"{_number(bottom, places, unit)} to {_number(top, places, unit)}{_named(unit)}"
+
+
+def _scale(unit: str) -> int:
+    return 100 if unit in ("%", "points") else 1
+
+
+def _places(value: float, unit: str) -> int:
+    """How many decimal places show two digits of a value: of the spread, since what lies below it is chance."""
+    return min(4, max(0, 1 - math.floor(math.log10(abs(value) * _scale(unit))))) if value else 0
+
+
+def _number(value: float, places: int, unit: str) -> str:
+    rounded = round(value * _scale(unit), places) + 0.0  # not -0.0
+    return f"{rounded:,.{places}f}".replace("-", "−")
+
+
+def _named(unit: str) -> str:
+    return f" {unit}" if unit else ""

@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from PIL import Image
 
 WIDTH = 7.2  # inches
@@ -130,7 +130,9 @@ def model_name(name: str) -> str:
     """The name of a model for people: `mlp_baseline` is "MLP 256 (TDSE-03)"; a variant adds its change."""
     base = _base(name)
     change = name[len(base):].strip("_").replace("_", " ")
-    return ", ".join(filter(None, (MODEL_NAMES.get(base), change)))
+    size, _, rest = change.partition(" ")  # "ae_64_no_linear_path": the 64, then what is different
+    parts = (size, rest) if size.isdigit() else (change,)
+    return ", ".join(filter(None, (MODEL_NAMES.get(base), *parts)))
 
 
 def _base(name: str) -> str:
@@ -172,12 +174,24 @@ def _figure(height: float, rows: int = 1, columns: int = 1, *, width: float = WI
     return figure, figure.subplots(rows, columns, squeeze=False, width_ratios=ratios)
 
 
+def _scale_y(axes: Axes, logarithmic: bool) -> None:
+    """Make the y axis linear, or logarithmic with plain numbers (2, 5, 10) where it spans less than two decades."""
+    if logarithmic:
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        if high < 100 * low:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 4 * low else range(1, 10)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def _finish(axes: Axes, title: str, xlabel: str, ylabel: str, *, reference: Mapping[str, float] | None = None,
             vertical: bool = False, legend: str = "") -> None:
     """Name everything; draw reference lines across the values' axis; add the legend "inside" or "below", if any."""
     for i, (name, value) in enumerate((reference or {}).items()):
         draw = axes.axvline if vertical else axes.axhline
-        draw(value, color="#333333", linewidth=1.3, linestyle=_DASHES[1 + i % 6], label=name, zorder=1.5)
+        draw(value, color="#333333", linewidth=1.3, linestyle=_DASHES[1 + i % 6], label=name,
+             zorder=2.5 if vertical else 1.5)
     axes.set_title(title, loc="left", wrap=True)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     if legend or reference:
@@ -247,7 +261,7 @@ def image_grid(images: Any, titles: Sequence[str] | None = None, columns: int | 
     rows = max(1, math.ceil(len(pictures) / columns))
     cell = min(room / columns, 1.6)
     height = cell + 0.17 * max((text.count("\n") + 1 for text in texts), default=0)
-    figure, axes = _figure(rows * height + (0.4 if title else 0.05), rows, columns, gap=0.015,
+    figure, axes = _figure(rows * height + (0.5 if title else 0.05), rows, columns, gap=0.015,
                            width=cell * columns + WIDTH - room)
     for i, panel in enumerate(axes.flat):
         panel.set(xticks=[], yticks=[])
@@ -261,7 +275,7 @@ def image_grid(images: Any, titles: Sequence[str] | None = None, columns: int | 
         if row_labels is not None and i % columns == 0:
             panel.set_ylabel(row_labels[i // columns], rotation=0, ha="right", va="center", fontsize=9.5)
     if title:
-        figure.suptitle(title, x=0.01, ha="left")
+        figure.suptitle(title + "\n", x=0.01, ha="left", linespacing=0.5)  # a little room above the images' titles
     return figure
 
 
@@ -315,7 +329,7 @@ def loss_graph(histories: Any, title: str, metric: str | Sequence[str] = "loss",
         label = name.replace("_", " ")
         _finish(panel, title if len(metrics) == 1 else "", "epoch", ylabel or METRIC_LABELS.get(name, label))
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.set_yscale("log" if log_y else "linear")
+        _scale_y(panel, log_y)
     handles = [Line2D([], [], color=colour, marker=_MARKERS[i % 10], markersize=5, label=_label(name))
                for i, (name, colour) in enumerate(zip(histories, hues, strict=True)) if several]
     handles += [Line2D([], [], color="#444444" if several else SPLIT_COLOURS.get(split, hues[0]),
@@ -418,10 +432,17 @@ def bars(names: Sequence[str], values: Any, errors: Any = None, title: str = "",
         colours = [_PALETTE[0]]  # where colours mean nothing, one is enough
     figure, axes = _figure(0.85 + 0.36 * len(names) + 0.3 * bool(reference))
     panel = axes[0, 0]
-    drawn = panel.barh(range(len(names)), values, 0.72, color=_colours(names, colours), capsize=3.5, zorder=2,
-                       xerr=None if errors is None else np.nan_to_num(_array(errors).astype(float)))
-    panel.bar_label(drawn, [_write(value, form) for value in values], padding=6, fontsize=9.5,
-                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
+    half = None if errors is None else np.nan_to_num(_array(errors).astype(float))
+    panel.barh(range(len(names)), values, 0.72, color=_colours(names, colours), capsize=3.5, zorder=2, xerr=half)
+    below, above = (0.0, 0.0) if half is None else np.broadcast_to(half, (2, len(values)))
+    left, right = values - below, values + above
+    for i, dots in enumerate(points or ()):
+        left[i], right[i] = min(left[i], *_array(dots)), max(right[i], *_array(dots))
+    for i, value in enumerate(values):  # beyond the bar, its interval and its dots
+        place, side, aligned = (right[i], 6, "left") if value >= 0 else (left[i], -6, "right")
+        panel.annotate(_write(value, form), (place, i), (side, 0), textcoords="offset points", ha=aligned,
+                       va="center", fontsize=9.5, zorder=5,
+                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
     for i, dots in enumerate(points or ()):
         heights = i + np.linspace(-0.2, 0.2, len(dots)) if len(dots) > 1 else [i]
         panel.plot(_array(dots), heights, "o", color="white", markeredgecolor="black", markersize=4, zorder=4)
@@ -432,7 +453,7 @@ def bars(names: Sequence[str], values: Any, errors: Any = None, title: str = "",
     panel.margins(x=0.13)
     if not log_x:
         panel.locator_params(axis="x", nbins=7)
-        panel.set_xlim(left=0 if (values >= 0).all() else None)
+        panel.set_xlim(left=0 if (left >= 0).all() else None)
     panel.xaxis.set_major_formatter(_value_axis(form))
     _finish(panel, title, xlabel, ylabel, reference=reference, vertical=True)
     return figure
@@ -454,7 +475,8 @@ def lines(series: Mapping[str, Any], title: str, xlabel: str, ylabel: str, log_x
                    markersize=5.5, markevery=max(1, len(x) // 15), label=_label(name), zorder=3)
         if band:
             panel.fill_between(x, *band, color=colour, alpha=0.18, linewidth=0)
-    panel.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
+    panel.set_xscale("log" if log_x else "linear")
+    _scale_y(panel, log_y)
     if x_ticks is not None:
         panel.set_xticks(list(x_ticks), [f"{tick:g}" for tick in x_ticks])
         panel.set_xticks([], minor=True)
@@ -497,7 +519,7 @@ def histograms(series: Mapping[str, Any], title: str, xlabel: str, ylabel: str =
         panel.stairs(heights, edges, color=colour, linestyle=_DASHES[i % 7], linewidth=1.8, label=_label(name))
         if len(values) <= 2:
             panel.stairs(heights, edges, color=colour, fill=True, alpha=0.15)
-    panel.set_yscale("log" if log_y else "linear")
+    _scale_y(panel, log_y)
     _finish(panel, title, xlabel, ylabel, reference=reference, vertical=True,
             legend="inside" if len(values) > 1 or reference else "")
     return figure
@@ -632,7 +654,7 @@ def small_multiples(panels: Mapping[str, Mapping[str, Any]], title: str, xlabel:
         _finish(panel, "", xlabel, ylabel)
         panel.set_title(heading, loc="left", fontsize=10.5)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.set_yscale("log" if log_y else "linear")
+        _scale_y(panel, log_y)
         if percent:
             panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     _legend(axes[0, 0], axes[0, 0].get_legend_handles_labels()[0], below=True)

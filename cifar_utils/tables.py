@@ -8,10 +8,14 @@ def table(frame: pd.DataFrame, form: str | dict[str, str], *, index: int | None 
 
     Args:
         form: of all columns of fractions, or {column: form}; other columns stay as they are.
-        index: number of the column that names the rows; None keeps the frame's own index.
+        index: number of the column that names the rows, and whose own name goes into the corner; None keeps the
+            frame's own index.
     """
     forms = form if isinstance(form, dict) else dict.fromkeys(frame.select_dtypes("float").columns, form)
     shown = frame.astype({column: object for column in forms})
     for column, written in forms.items():
         shown[column] = ["" if pd.isna(value) else written.format(value) for value in frame[column]]
-    return shown if index is None else shown.set_index(shown.columns[index]).rename_axis(None)
+    if index is None:
+        return shown
+    name = shown.columns[index]
+    return shown.set_index(name).rename_axis(index=None, columns=name)

@@ -52,6 +52,21 @@ def test_counts_are_confirmed_or_corrected(ledger):
     assert claim.measured == "545,098 parameters"
 
 
+@pytest.mark.parametrize(("values", "unit", "said"), [
+    ([0.534, 0.5362, 0.5363], "%", "53.55 ± 0.13 % (3 runs); 95 % of runs in 52.90 to 54.20 %"),
+    ([1.328, 1.335, 1.342], "nats", "1.3350 ± 0.0070 nats (3 runs); 95 % of runs in 1.3002 to 1.3698 nats"),
+    ([10.0, 31.0, 50.0], "epochs", "30 ± 20 epochs (3 runs); 95 % of runs in −69 to 130 epochs"),
+    ([0.4, 0.4, 0.4], "", "0.4000 ± 0.0000 (3 runs); 95 % of runs in 0.4000 to 0.4000"),
+    ([0.5], "%", "50.0 % (one run)"), ([], "", "not measured")])
+def test_numbers_have_the_digits_that_chance_leaves_and_a_unit(ledger, values, unit, said):
+    assert ledger.value("x", "TDSE-03", "says", 0, 1, values, unit=unit).measured == said
+
+
+def test_differences_of_shares_are_points(ledger):
+    claim = ledger.direction("x", "TDSE-03", "says", [-0.012, -0.009, 0.0], unit="points")
+    assert claim.measured == "difference −0.70 ± 0.62 points (3 runs); 95 % interval of the mean −2.25 to 0.85 points"
+
+
 def test_table_shows_every_claim(ledger):
     ledger.run.record("x.test.accuracy", 0.5)
     ledger.judgement("j", "Error analysis", "a | b", "refuted", "measured {x.test.accuracy:.0%}")

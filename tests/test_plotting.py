@@ -139,6 +139,14 @@ def test_axes_say_what_they_show():
     assert (graph.get_xlabel(), graph.get_ylabel()) == ("epoch", "loss (nats an image)")
 
 
+def test_bars_show_the_whole_interval_and_their_number_beyond_it():
+    panel = plotting.bars(["a", "b"], [0.087, 0.011], [0.05, 0.022], "A lead", points=[[0.08], [0.02, 0.04]]).axes[0]
+    assert panel.get_xlim()[0] < -0.011
+    numbers = {text.get_text(): text.xy[0] for text in panel.texts}
+    assert numbers == {"0.087": pytest.approx(0.137), "0.011": 0.04}
+    assert plotting.bars(["a"], [0.087], [0.05], "A lead").axes[0].get_xlim()[0] == 0
+
+
 def test_training_is_dashed_and_validation_solid():
     curves = plotting.loss_graph(history(), "Loss").axes[0].lines[:2]
     assert [(list(line.get_ydata()), line.get_linestyle()) for line in curves] == [
@@ -185,6 +193,7 @@ def test_colours_are_steady_and_apart():
     assert plotting.model_colour("vae_spatial_2") == plotting.MODEL_COLOURS["vae_spatial"]  # the longest name wins
     assert plotting.model_colour("something") == plotting.model_colour("something")
     assert plotting.model_name("mlp_baseline") == "MLP 256 (TDSE-03)" and plotting.model_name("my_net") == "my net"
+    assert plotting.model_name("ae_64_no_linear_path") == "Autoencoder, 64, no linear path"
     names = ["mlp_best", "b", "train", "d", "red", "f"]
     assert len(set(plotting._colours(names))) == len(names)
     assert plotting._colours(names, {"b": "#123456"})[1] == "#123456"

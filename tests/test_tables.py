@@ -11,6 +11,7 @@ FRAME = pd.DataFrame({"network": ["a", "b"], "accuracy": [0.5, float("nan")], "p
 def test_fractions_are_written_and_whole_numbers_stay():
     shown = table(FRAME, "{:.1%}")
     assert list(shown.index) == ["a", "b"] and shown.index.name is None
+    assert shown.to_html().count(">network</th>") == 1, "in the corner"
     assert shown["accuracy"].tolist() == ["50.0%", ""]
     assert shown["parameters"].tolist() == [1000, 2_000_000]
 
