@@ -131,7 +131,7 @@ def model_name(name: str) -> str:
     base = _base(name)
     change = name[len(base):].strip("_").replace("_", " ")
     size, _, rest = change.partition(" ")  # "ae_64_no_linear_path": the 64, then what is different
-    parts = (size, rest) if size.isdigit() else (change,)
+    parts = (size, rest) if base in ("ae", "pca") else (change,)
     return ", ".join(filter(None, (MODEL_NAMES.get(base), *parts)))
 
 

@@ -194,6 +194,7 @@ def test_colours_are_steady_and_apart():
     assert plotting.model_colour("something") == plotting.model_colour("something")
     assert plotting.model_name("mlp_baseline") == "MLP 256 (TDSE-03)" and plotting.model_name("my_net") == "my net"
     assert plotting.model_name("ae_64_no_linear_path") == "Autoencoder, 64, no linear path"
+    assert plotting.model_name("cnn_kernel_3_16_pixels") == "CNN 3×3, 16 pixels"
     names = ["mlp_best", "b", "train", "d", "red", "f"]
     assert len(set(plotting._colours(names))) == len(names)
     assert plotting._colours(names, {"b": "#123456"})[1] == "#123456"
