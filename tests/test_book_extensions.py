@@ -138,3 +138,13 @@ def test_colab_and_binder_are_offered_once_the_course_has_an_address_and_not_bef
     assert "https://colab.research.google.com/github/someone/course/blob/main/notebooks/01_first.ipynb" in text
     assert "https://mybinder.org/v2/gh/someone/course/main?urlpath=lab/tree/notebooks/01_first.ipynb" in text
     assert "colab" not in page(project, "book/index")
+
+
+def test_a_number_that_was_not_measured_yet_may_stand_in_a_table_and_stops_the_build_in_a_sentence(project):
+    page = project / "book" / "index.md"
+    table = "| A | B |\n| :-- | --: |\n| one | {metric}`best:05_later/model.test.mse:.3f` |\n"
+    page.write_text(f"# Small\n\n{table}", encoding="utf-8")
+    build(project)
+    page.write_text(f"# Small\n\n{table}\nIt is {{metric}}`best:05_later/model.test.mse:.3f`.\n", encoding="utf-8")
+    built = jupyter_book(project, PYTHONPATH=str(ROOT))
+    assert built.returncode != 0 and "A sentence names a number that was not measured yet" in warnings(built)

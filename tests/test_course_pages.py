@@ -13,7 +13,7 @@ from cifar_utils.course.project import CourseError
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
-ROLE = re.compile(r"\{(metric|claim|measured|section)\}`([^`]+)`")
+ROLE = re.compile(r"\{(metric|which-run|claim|measured|section)\}`([^`]+)`")
 
 
 def claim(id, verdict, **rest):
@@ -64,9 +64,11 @@ def facts(tmp_path):
         runs.write_json(
             reference / profile / "02_learn" / "claims.json", [claim("twice", "refuted", source="Exercise 5")]
         )
+    runs.write_json(reference / "quick" / "03_quick" / "metrics.json", {"linear.test.accuracy": 0.4})
     cells = {
         "01_look": ["# Look at it\n\ntext\n\n## Count\n\n```python\n# no heading\n```\n", "### Is it *really* so?"],
         "02_learn": ["# Learn\n\n## Count"],
+        "03_quick": ['# Learn quickly\n\n## "Said by someone"'],
     }
     for name, sources in cells.items():
         content = {"cells": [{"cell_type": "markdown", "source": [source]} for source in sources]}
@@ -87,6 +89,9 @@ def facts(tmp_path):
         ("full:01_look/linear.test.accuracy / 02_learn/linear.test.accuracy:.2f", "1.25"),
         ("full:05_later/anything.at.all:.3f", "not measured yet"),
         ("full:01_look/linear.test.accuracy - 05_later/x:.1f", "not measured yet"),
+        ("best:01_look/linear.test.accuracy:.1%", "75.0%"),
+        ("best:01_look/linear.test.accuracy - 03_quick/linear.test.accuracy:points", "10.0"),
+        ("best:05_later/anything:.1%", "not measured yet"),
     ],
 )
 def test_a_number_is_found_by_its_name(facts, text, shown):
@@ -104,11 +109,22 @@ def test_a_number_is_found_by_its_name(facts, text, shown):
         ("linear.parameters", "names no number"),
         ("full:linear.parameters + shared", "names no number"),
         ("full:linear.parameters:.1q", "cannot be shown as “.1q”"),
+        ("best:linear.parameters:,", "An empty word is no chapter's name"),
     ],
 )
 def test_an_unknown_number_is_an_error_with_the_nearest_name(facts, text, words):
     with pytest.raises(CourseError, match=re.escape(words)):
         facts.metric(text)
+
+
+def test_the_best_profile_is_the_full_one_where_it_has_run(facts):
+    assert [facts.best_profile(*names) for names in (["01_look"], ["03_quick"], ["01_look", "03_quick"])] == [
+        "full",
+        "quick",
+        "quick",
+    ]
+    with pytest.raises(CourseError, match="look is no chapter's name"):
+        facts.best_profile("look")
 
 
 # -------------------------------------------------------------------------------------------------------- claims
@@ -150,6 +166,8 @@ def test_the_claims_table_shows_both_profiles_and_where_they_differ(facts):
     table = pages.claims_table(facts, "TDSE-03")
     assert table.rows[0][:4] == ["says first", "not tested it is (– not tested)", "confirmed it is", "**✔ confirmed**"]
     assert table.rows[1][1:3] == ["corrected it is", "the same"]
+    del facts.claim("first").by_profile["full"]
+    assert pages.claims_table(facts, "TDSE-03").rows[0][2] == "not run yet"
     assert table.anchors == ["claim-01-first", "claim-01-twice"]
     assert table.classes == ["claim verdict-confirmed", "claim verdict-corrected"]
     with pytest.raises(CourseError, match="Did you mean TDSE-03"):
@@ -162,6 +180,7 @@ def test_the_claims_table_shows_both_profiles_and_where_they_differ(facts):
 def test_a_section_is_found_and_a_chapter_to_come_is_no_error(facts):
     assert facts.place("01_look#Is it really so?").shown == "chapter 1, “Is it really so?”"
     assert facts.place("02_learn").shown == "chapter 2, Learn"
+    assert facts.place('03_quick#"Said by someone"').shown == "chapter 3, “Said by someone”"
     assert facts.place("09_later#Anything").shown == "chapter 9, which is not written yet"
 
 
@@ -183,17 +202,32 @@ def test_a_section_that_is_not_there_is_an_error(facts, target, words):
 
 def test_the_results_table_takes_the_models_that_have_a_name(facts):
     table = pages.results_table(facts, "01_look")
-    assert table.rows == [["Softmax regression", "50.0 %<br>1 run", "75.0 %<br>1 run", "30,730", "0.12", "3 s", "3 s"]]
-    assert pages.chapters_with_results(facts) == ["01_look", "02_learn"]
-    assert pages.images_table(facts) is None
+    assert table.rows == [["Softmax regression", "50.0 %<br>1 run", "75.0 %<br>1 run", "30,730", "0.120", "3 s", "3 s"]]
+    assert pages.results_table(facts, "03_quick").head[1:3] == ["accuracy, quick", "parameters"]
+    assert pages.chapters_with_results(facts) == ["01_look", "02_learn", "03_quick"]
+    assert pages.images_table(facts, "01_look") is None
 
 
-def test_models_that_give_images_back_have_a_table_of_their_own(facts):
+def test_a_network_of_permuted_pixels_costs_what_its_twin_costs(facts):
     path = facts.folder / "full" / "02_learn" / "metrics.json"
-    runs.write_json(path, {"ae_128.test.mse": 0.005, "vae.test.bits_per_dim": 6.125, "vae.x.test.mse": 1.0})
-    table = pages.images_table(pages.Facts(facts.root))
-    assert [row[0] for row in table.rows] == ["Autoencoder 128", "VAE"]
-    assert table.rows[0][1:3] == ["–", "0.00500"] and table.rows[1][-1] == "6.12"
+    costs = {"mlp_best.parameters": 10, "mlp_best.train_mflop_per_image": 35.0004}
+    runs.write_json(path, costs | {"mlp_best_permuted.test.accuracy": 0.5})
+    assert pages.results_table(pages.Facts(facts.root), "02_learn").rows[-1][3:5] == ["10", "35.0"]
+
+
+def test_models_that_give_images_back_have_a_table_of_their_own_in_the_order_of_their_sizes(facts):
+    names = ("pca_1024", "pca_16", "ae_64_no_linear_path", "vae.x", "rate_9")
+    others = {"vae.test.bits_per_dim": 5.0, "vae.test.bits_per_dim_png": 1.0, "vae.test.mse": 1.0}
+    numbers = {f"{name}.test.bits_per_dim": 6.125 for name in names} | others
+    runs.write_json(facts.folder / "full" / "06_vae" / "metrics.json", numbers)
+    table = pages.images_table(pages.Facts(facts.root), "06_vae")
+    assert table.head == ["Model", "bits a dimension, full<br>lower is better"]
+    assert table.rows == [
+        ["Autoencoder 64, no linear path", "6.12"],
+        ["PCA 16", "6.12"],
+        ["PCA 1,024", "6.12"],
+        ["VAE", "5.00"],
+    ]
 
 
 def test_the_build_tables_say_what_the_runs_say(facts):
@@ -201,13 +235,20 @@ def test_the_build_tables_say_what_the_runs_say(facts):
     assert rows["device"] == ["cpu: some"] * 2 and rows["torch"] == ["2.0"] * 2
     assert rows["day of the run"] == ["2026-01-02"] * 2
     times = pages.times_table(facts)
-    assert times.rows[0][1:] == ["1 min 1 s", "2.0 GB"] * 2 and times.rows[-1][1] == "**1 min 1 s**"
+    assert times.rows[0][1:] == ["1 min 1 s", "2.0 GB"] * 2 and times.rows[-1][1] == "**1 min 1 s**<br>1 of 1 chapters"
 
 
 def test_the_figure_has_a_point_for_each_run_and_an_alternative_text(facts):
     figure = pages.accuracy_figure(facts)
-    assert figure.count("<circle") == 2 and "Softmax regression, full run: " in figure
+    assert figure.count("<title>") == 5 and "Softmax regression, chapter 1, full run: 75.0%" in figure
     assert 'role="img"' in figure and len(re.search(r'aria-label="([^"]+)"', figure)[1]) > 60
+
+
+def test_a_model_that_a_later_chapter_took_over_has_one_row_in_the_figure(facts):
+    numbers = {"linear.test.accuracy": 0.5}
+    runs.write_json(facts.folder / "quick" / "03_quick" / "metrics.json", numbers)
+    figure = pages.accuracy_figure(pages.Facts(facts.root))
+    assert "chapter 2" in figure and "chapter 3" not in figure
 
 
 def test_a_run_stands_in_for_the_reference(tmp_path):
@@ -302,6 +343,7 @@ def test_every_name_on_every_page_is_known(committed):
     problems = []
     look = {
         "metric": committed.metric,
+        "which-run": committed.best_profile,
         "claim": committed.claim,
         "measured": committed.claim,
         "section": lambda text: committed.place(re.sub(r"^.*<(.+)>$", r"\1", text, flags=re.DOTALL)),
@@ -313,6 +355,16 @@ def test_every_name_on_every_page_is_known(committed):
             except CourseError as error:
                 problems.append(f"{path.name}: {error}")
     assert not problems, "\n".join(problems)
+
+
+def test_no_sentence_names_a_number_that_was_not_measured_yet(committed):
+    """Only a table's cell may say so; the build reports the same."""
+    missing = []
+    for path in book_pages():
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("|")]
+        names = [text for role, text in ROLE.findall("\n".join(lines)) if role == "metric"]
+        missing += [f"{path.name}: {name}" for name in names if committed.metric(name) == pages.NOT_MEASURED]
+    assert not missing, "\n".join(missing)
 
 
 def test_every_source_document_has_its_page_in_the_book():
@@ -511,7 +563,7 @@ def test_the_first_use_of_a_term_is_found_and_no_other(first_uses):
     pattern = first_uses.pattern_of(terms)
     cut = first_uses.pieces("Batches of a mini-batch; batch normalisation, batch, sgd, SGD.", pattern, names, done)
     assert [(text, term) for text, term in cut if term] == [
-        ("Batch", "batch"),
+        ("Batches", "batch"),
         ("batch normalisation", "batch normalisation"),
         ("SGD", "SGD"),
     ]
@@ -522,9 +574,12 @@ def test_the_first_use_of_a_term_is_found_and_no_other(first_uses):
 def test_the_glossary_is_in_order_and_explains_each_term(first_uses):
     text = (BOOK / "glossary.md").read_text(encoding="utf-8")
     entries = re.split(r"\n\n(?=\S)", text.split(":sorted:\n\n")[1].split("\n```")[0])
-    first = [entry.splitlines()[0].lower() for entry in entries]
+    names = [entry.splitlines()[0] for entry in entries]
+    first = [name.lower() for name in names]
     assert first == sorted(first) and len(set(first)) == len(first)
     assert all(re.search(r"\n  \S.*[.)]$", entry, re.DOTALL) for entry in entries)
+    letters = dict(re.findall(r"\{term\}`([A-Z]) <([^>]+)>`", text))
+    assert letters == {name[0].upper(): name for name in reversed(names)}, "each letter leads to its first term"
     used = "".join(path.read_text(encoding="utf-8") for path in book_pages())
     for word in re.findall(r"\{term\}`(?:[^<`]*<)?([^>`]+)>?`", used):
         assert re.search(rf"^{re.escape(word)}$", text, re.MULTILINE), word

@@ -3,6 +3,8 @@
 | Markdown | shows |
 | :-- | :-- |
 | ``{metric}`quick:cnn_best.test.accuracy:.1%` `` | a number of a reference; two names may be joined by `-` or `/` |
+| ``{metric}`best:03_cnn/cnn_best.test.accuracy:.1%` `` | the same, of the full run if there is one |
+| ``{which-run}`03_cnn` `` | the words "full run" or "quick run": what `best` takes |
 | ``{claim}`e5_test_accuracy` `` | a claim's verdict with its mark, linked to the claims page |
 | ``{measured}`e5_test_accuracy` `` | what the deciding run measured |
 | ``{section}`03_cnn#Filters` `` | a link to a section of a chapter; plain words where the chapter is not written yet |
@@ -10,8 +12,9 @@
 | ``{course} claims``, `counts`, `results`, `build`, `api` | the generated parts of those pages |
 | ``{verdicts}`` | a table of the claims named in it, one a line; or of `:source:` and `:chapter:` |
 
-An unknown name is a warning with the nearest name, and warnings fail the build. The numbers are read from
-`notebooks/reference` below the source folder; in a staging copy the run's own numbers lie there.
+An unknown name is a warning with the nearest name, and warnings fail the build; so is a sentence whose number was not
+measured yet, which only a table's cell may say. The numbers are read from `notebooks/reference` below the source
+folder; in a staging copy the run's own numbers lie there.
 """
 
 from __future__ import annotations
@@ -63,7 +66,23 @@ class FactRole(SphinxRole):
 
 class Metric(FactRole):
     def node(self, facts: pages.Facts) -> nodes.Node:
-        return nodes.Text(facts.metric(self.text))
+        shown = facts.metric(self.text)
+        return nodes.inline("", shown, classes=["not-measured"]) if shown == pages.NOT_MEASURED else nodes.Text(shown)
+
+
+class WhichRun(FactRole):
+    def node(self, facts: pages.Facts) -> nodes.Node:
+        return nodes.Text(f"{facts.best_profile(self.text)} run")
+
+
+def no_sentence_without_its_number(app: Sphinx, doctree: nodes.document) -> None:
+    """Report a number that is missing outside a table."""
+    for node in doctree.findall(lambda node: "not-measured" in getattr(node, "attributes", {}).get("classes", ())):
+        above = node.parent
+        while above is not None and not isinstance(above, nodes.entry):
+            above = above.parent
+        if above is None:
+            log.warning("A sentence names a number that was not measured yet.", location=app.env.docname)
 
 
 class Claim(FactRole):
@@ -187,10 +206,10 @@ class Verdicts(FactDirective):
         else:
             source, chapter = self.options.get("source"), self.options.get("chapter")
             chosen = [c for c in facts.claims if source in (None, c.claim["source"]) and chapter in (None, c.chapter)]
-        table = pages.Table(["It says", "The course measured", "Verdict"])
+        table = pages.Table(["It says", "The course measured", "Run", "Verdict"])
         for claim in chosen:
             name = f"{claim.chapter}/{claim.id}"
-            table.add(claim.claim["says"], f"{claim.claim['measured']} ({claim.profile} run)", f"{{claim}}`{name}`")
+            table.add(claim.claim["says"], claim.claim["measured"], claim.profile, f"{{claim}}`{name}`")
         if not chosen:
             return [nodes.paragraph("", "No run that tests these claims is stored yet.")]
         return [self.table(table, "verdicts")]
@@ -215,7 +234,7 @@ class Course(FactDirective):
         return parts[name](facts)
 
     def counts(self, facts: pages.Facts) -> list[nodes.Node]:
-        return [self.table(pages.counts_table(facts))]
+        return [self.table(pages.counts_table(facts), "counts")]
 
     def claims(self, facts: pages.Facts) -> list[nodes.Node]:
         made: list[nodes.Node] = [nodes.container(classes=["claims-filter"])]
@@ -232,15 +251,13 @@ class Course(FactDirective):
         made: list[nodes.Node] = [nodes.raw("", pages.accuracy_figure(facts), format="html")]
         for chapter in pages.chapters_with_results(facts):
             place = facts.place(chapter)
-            made.append(
-                self.section(
-                    f"Chapter {place.number} · {place.title}",
-                    *self.parse_text_to_nodes(f"How and why: {{section}}`{chapter}`."),
-                    self.table(pages.results_table(facts, chapter), "results"),
-                )
-            )
-        if images := pages.images_table(facts):
-            made.append(self.section("Models that give images back", self.table(images, "results")))
+            content = self.parse_text_to_nodes(f"How and why: {{section}}`{chapter}`.")
+            if results := pages.results_table(facts, chapter):
+                content.append(self.table(results, "results"))
+            if images := pages.images_table(facts, chapter):
+                content += self.parse_text_to_nodes(pages.IMAGES[chapter][0])
+                content.append(self.table(images, "results"))
+            made.append(self.section(f"Chapter {place.number} · {place.title}", *content))
         return made
 
     def build(self, facts: pages.Facts) -> list[nodes.Node]:
@@ -271,11 +288,13 @@ def add_script(app: Sphinx, page: str, template: str, context: dict[str, Any], d
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register roles and directives."""
     _facts.clear()
-    for name, role in (("metric", Metric), ("claim", Claim), ("measured", Measured), ("section", Section)):
+    roles = {"metric": Metric, "which-run": WhichRun, "claim": Claim, "measured": Measured, "section": Section}
+    for name, role in roles.items():
         app.add_role(name, role())
     for name, directive in (("if-chapter", IfChapter), ("verdicts", Verdicts), ("course", Course)):
         app.add_directive(name, directive)
     app.add_css_file("pages.css")
+    app.connect("doctree-read", no_sentence_without_its_number)
     app.connect("missing-reference", resolve)
     app.connect("html-page-context", add_script)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -30,17 +30,17 @@ def read_terms(glossary: str) -> list[str]:
 
 
 def pattern_of(terms: list[str]) -> re.Pattern[str]:
-    """What finds a term in running text, the longest first, also in the plural; acronyms only in capitals."""
+    """What finds a term in running text, the longest first, also with a plural's ending; acronyms only in capitals."""
     words = sorted(terms, key=len, reverse=True)
     forms = [re.escape(word) if word.isupper() else f"(?i:{re.escape(word)})" for word in words]
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(forms)})(?=(?:s|es)?(?![\w-]))")
+    return re.compile(rf"(?<![\w-])({'|'.join(forms)})(?:s|es)?(?![\w-])")
 
 
 def pieces(text: str, pattern: re.Pattern[str], terms: dict[str, str], done: set[str]) -> list[tuple[str, str]]:
     """A text cut at the terms that are not done yet: (text, term), with an empty term for all between."""
     found, start = [], 0
     for match in pattern.finditer(text):
-        term = terms.get(match[0]) or terms[match[0].lower()]
+        term = terms.get(match[1]) or terms[match[1].lower()]
         if term not in done:
             done.add(term)
             found += [(text[start : match.start()], ""), (match[0], term)]

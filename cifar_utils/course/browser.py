@@ -27,6 +27,7 @@ _DRAWN = """async () => {
     return image.decode().catch(() => {});
   }));
 }"""
+_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 _THEME = "theme => { document.documentElement.dataset.theme = document.documentElement.dataset.mode = theme }"
 
 
@@ -102,6 +103,7 @@ def photograph(html: Path, folder: Path) -> list[Path]:
                 height = page.evaluate("document.documentElement.scrollHeight")
                 for number, top in enumerate(range(0, height, _SLICE), start=1):
                     page.evaluate("top => window.scrollTo({top, behavior: 'instant'})", top)
+                    page.evaluate(_FRAMES)  # else a new theme or place may be half painted
                     path = folder / f"{name.removesuffix('.html').replace('/', '-')}-{word}-{number:02d}.png"
                     page.screenshot(path=path)
                     taken.append(path)

@@ -19,6 +19,7 @@ from cifar_utils.course.project import CourseError, nearest
 from cifar_utils.plotting import MODEL_COLOURS, MODEL_NAMES
 
 PROFILES = ("quick", "full")  # shown side by side; the second one decides where it has run
+NOT_MEASURED = "not measured yet"
 SHEETS = {  # source → its page in book/sheets
     "Exercise 4": "exercise_4",
     "Exercise 5": "exercise_5",
@@ -80,7 +81,8 @@ class Place:
         """What a link to it says."""
         if not self.title:
             return f"chapter {self.number}, which is not written yet"
-        return f"chapter {self.number}, “{self.heading}”" if self.heading else f"chapter {self.number}, {self.title}"
+        heading = re.sub(r'^["“](.*)["”]$', r"\1", self.heading)  # a quotation as heading has its own quotes
+        return f"chapter {self.number}, “{heading}”" if heading else f"chapter {self.number}, {self.title}"
 
 
 def run_as_reference(folder: Path, profile: str, chapters: Iterable[str]) -> dict[Path, bytes]:
@@ -176,22 +178,36 @@ class Facts:
         """The number that `profile:name:format` names, such as `quick:cnn_best.test.accuracy:.1%`.
 
         A name that several chapters have takes its chapter: `02_mlp/linear.test.accuracy`. Two names may be joined by
-        ` - ` or ` / `. The format `points` shows 100 times the number, for differences of shares. A chapter that was
-        not run yet gives the words "not measured yet". Raises CourseError for an unknown name, with the nearest.
+        ` - ` or ` / `. The format `points` shows 100 times the number, for differences of shares. The profile `best` is
+        that of `best_profile`; its names take their chapters. A chapter that was not run yet gives `NOT_MEASURED`.
+        Raises CourseError for an unknown name, with the nearest.
         """
         match = _METRIC.fullmatch(" ".join(text.split()))
         if match is None:
             raise CourseError(f"“{text}” names no number: write profile:name:format, or profile:name.")
         profile, first, operator, second, form = match.groups()
+        if profile == "best":
+            profile = self.best_profile(*(name.rpartition("/")[0] for name in (first, second) if name))
         left = self._number(profile, first)
         right = self._number(profile, second) if second else None
         if left is None or (second and right is None):
-            return "not measured yet"
+            return NOT_MEASURED
         value = left if right is None else left - right if operator == "-" else left / right
         try:
             return f"{100 * value:.1f}" if form == "points" else format(value, form or "")
         except ValueError as error:
             raise CourseError(f"{first} cannot be shown as “{form}”: {error}") from error
+
+    def best_profile(self, *chapters: str) -> str:
+        """The profile whose numbers say most about these chapters: full, where it ran them all; else quick.
+
+        Raises CourseError for what is no chapter's name.
+        """
+        for chapter in chapters:
+            if not _NOTEBOOK.fullmatch(chapter):
+                raise CourseError(f"{chapter or 'An empty word'} is no chapter's name. Say for instance 02_mlp.")
+        ran = (name for name in reversed(PROFILES) if all(c in self.metrics.get(name, {}) for c in chapters))
+        return next(ran, PROFILES[0])
 
     def _number(self, profile: str, name: str) -> float | None:
         if profile not in PROFILES:
@@ -289,46 +305,52 @@ def _ledger(facts: Facts, chapter: str) -> str:
 def _measured(claim: Decided, profile: str) -> str:
     found = claim.by_profile.get(profile)
     if found is None:
-        return "–"
+        return "not run yet"
     mark = "" if found["verdict"] == claim.verdict else f" ({MARKS[found['verdict']]} {found['verdict']})"
     return found["measured"] + mark
 
 
+_COSTS = ("parameters", "train_mflop_per_image")
+
+
 def models_of(facts: Facts, chapter: str, profile: str) -> dict[str, dict[str, float]]:
-    """model → metric → number, of the chapter's models whose test accuracy on CIFAR-10 is known, best last."""
+    """model → metric → number, of the chapter's models whose test accuracy on CIFAR-10 is known, best last.
+
+    A network that learns permuted pixels is the same network: it costs what its twin costs.
+    """
     numbers = facts.metrics.get(profile, {}).get(chapter, {})
     names = [key.removesuffix(".test.accuracy") for key in numbers if key.endswith(".test.accuracy")]
     names = [name for name in names if name in MODEL_NAMES or name.startswith("ladder_")]
-    return {
-        name: {key.removeprefix(f"{name}."): value for key, value in numbers.items() if key.startswith(f"{name}.")}
-        for name in sorted(names, key=lambda name: numbers[f"{name}.test.accuracy"])
-    }
+    found = {}
+    for name in sorted(names, key=lambda name: numbers[f"{name}.test.accuracy"]):
+        twin = name.removesuffix("_permuted")
+        found[name] = {key: numbers[f"{twin}.{key}"] for key in _COSTS if f"{twin}.{key}" in numbers}
+        found[name] |= {key.removeprefix(f"{name}."): n for key, n in numbers.items() if key.startswith(f"{name}.")}
+    return found
 
 
-def results_table(facts: Facts, chapter: str) -> Table:
-    """A chapter's models: test accuracy of each profile, parameters, compute, and seconds of training."""
-    found = {profile: models_of(facts, chapter, profile) for profile in PROFILES}
-    table = Table(
-        [
-            "Model",
-            *(f"accuracy, {name}" for name in PROFILES),
-            "parameters",
-            "MFLOP an image",
-            *(f"training, {name}" for name in PROFILES),
-        ],
-        numeric=True,
-    )
-    for name in dict.fromkeys([*found["quick"], *found["full"]]):
-        rows = [found[profile].get(name, {}) for profile in PROFILES]
-        both = {**rows[0], **rows[1]}
+def profiles_of(facts: Facts, chapter: str) -> list[str]:
+    """The profiles that have run a chapter; no other has a column."""
+    return [profile for profile in PROFILES if chapter in facts.metrics.get(profile, {})]
+
+
+def results_table(facts: Facts, chapter: str) -> Table | None:
+    """A chapter's models: test accuracy of each profile, parameters, compute, seconds of training; None without any."""
+    ran = profiles_of(facts, chapter)
+    found = [models_of(facts, chapter, profile) for profile in ran]
+    heads = [*(f"accuracy, {name}" for name in ran), "parameters", "MFLOP a trained image"]
+    table = Table(["Model", *heads, *(f"training, {name}" for name in ran)], numeric=True)
+    for name in dict.fromkeys(name for models in found for name in models):
+        rows = [models.get(name, {}) for models in found]
+        costs = {key: row[key] for row in rows for key in _COSTS if key in row}
         table.add(
             MODEL_NAMES.get(name, name.replace("_", " ")),
             *map(_accuracy, rows),
-            _shown(both.get("parameters"), ",.0f"),
-            _shown(both.get("train_mflop_per_image"), ",.3g"),
+            f"{costs['parameters']:,.0f}" if "parameters" in costs else "–",
+            _three_digits(costs["train_mflop_per_image"]) if "train_mflop_per_image" in costs else "–",
             *(runs.duration(row["seconds"]) if "seconds" in row else "–" for row in rows),
         )
-    return table
+    return table if table.rows else None
 
 
 def _accuracy(row: dict[str, float]) -> str:
@@ -339,41 +361,57 @@ def _accuracy(row: dict[str, float]) -> str:
     return f"{100 * row['test.accuracy']:.1f}{spread} %<br>{seeds} run{'s' if seeds > 1 else ''}"
 
 
-def _shown(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
+def _three_digits(value: float) -> str:
+    """A number with three digits that count, or all of those before its point: 0.123, 35.0, 1,234."""
+    return f"{value:#.3g}" if value < 99.95 else f"{value:,.0f}"
 
 
-_IMAGE_METRICS = {
-    "mse": ("squared error", ".5f"),
-    "psnr_db": ("PSNR, dB", ".2f"),
-    "ssim": ("SSIM", ".3f"),
-    "bits_per_dim": ("bits a dimension", ".2f"),
+IMAGES: dict[str, tuple[str, dict[str, tuple[str, str, str]]]] = {
+    # chapter → a sentence, and metric → its name, which is better, and its format
+    "05_autoencoder": (
+        "How near the images that come back are to those that went in, on test images: {term}`mean squared error` of "
+        "pixels in [0, 1], {term}`PSNR`, {term}`SSIM`.",
+        {
+            "mse": ("squared error", "lower", ".5f"),
+            "psnr_db": ("PSNR, dB", "higher", ".2f"),
+            "ssim": ("SSIM", "higher", ".3f"),
+        },
+    ),
+    "06_vae": (
+        "How probable each model finds the test images, in {term}`bits a dimension`. PCA (as a linear model with so "
+        "many latents) and one Gaussian over all pixels are the yardsticks.",
+        {"bits_per_dim": ("bits a dimension", "lower", ".2f")},
+    ),
 }
 
 
-def images_table(facts: Facts) -> Table | None:
-    """Models that give images back instead of a class: error and bits on the test images; None where none ran."""
-    table = Table(
-        ["Model", *(f"{label}, {name}" for label, _ in _IMAGE_METRICS.values() for name in PROFILES)], numeric=True
-    )
-    found: dict[str, list[str]] = {}
-    for column, (metric, profile) in enumerate((m, p) for m in _IMAGE_METRICS for p in PROFILES):
-        for numbers in facts.metrics.get(profile, {}).values():
-            for key, value in numbers.items():
-                name = key.removesuffix(f".test.{metric}")
-                if name != key and "." not in name:
-                    cells = found.setdefault(name, ["–"] * (2 * len(_IMAGE_METRICS)))
-                    cells[column] = format(value, _IMAGE_METRICS[metric][1])
-    for name, cells in found.items():
-        known = max((key for key in MODEL_NAMES if name.startswith(key)), key=len, default="")
-        rest = name.removeprefix(known).replace("_", " ").strip()
-        table.add(f"{MODEL_NAMES.get(known, '')} {rest}".strip(), *cells)
+def images_table(facts: Facts, chapter: str) -> Table | None:
+    """Models that give images back instead of a class, and what `IMAGES` lists of them; None where there is nothing."""
+    _, metrics = IMAGES.get(chapter, ("", {}))
+    columns = [(metric, profile) for metric in metrics for profile in profiles_of(facts, chapter)]
+    heads = [f"{metrics[metric][0]}, {profile}<br>{metrics[metric][1]} is better" for metric, profile in columns]
+    table = Table(["Model", *heads], numeric=True)
+    found: dict[tuple[str, int, str], list[str]] = {}
+    for column, (metric, profile) in enumerate(columns):
+        for key, value in facts.metrics[profile][chapter].items():
+            model = _image_model(key.removesuffix(f".test.{metric}"))
+            if model and key.endswith(f".test.{metric}"):
+                found.setdefault(model, ["–"] * len(columns))[column] = format(value, metrics[metric][2])
+    for (name, size, change), cells in sorted(found.items()):
+        table.add(f"{name} {size:,}".removesuffix(" 0") + (f", {change}" if change else ""), *cells)
     return table if found else None
+
+
+def _image_model(name: str) -> tuple[str, int, str] | None:
+    """What `ae_64_no_linear_path` is: its name for people, its size (0: it has none) and what was changed."""
+    known = max((key for key in MODEL_NAMES if name == key or name.startswith(f"{key}_")), key=len, default="")
+    match = re.fullmatch(r"(?:_(\d+))?(?:_(\w+))?", name.removeprefix(known))
+    return (MODEL_NAMES[known], int(match[1] or 0), (match[2] or "").replace("_", " ")) if known and match else None
 
 
 def chapters_with_results(facts: Facts) -> list[str]:
     """The chapters that measured a model on the test images."""
-    return [chapter for chapter in facts.headings if any(models_of(facts, chapter, p) for p in PROFILES)]
+    return [name for name in facts.headings if results_table(facts, name) or images_table(facts, name)]
 
 
 def machine_table(facts: Facts) -> Table:
@@ -395,23 +433,26 @@ def machine_table(facts: Facts) -> Table:
 
 
 def times_table(facts: Facts) -> Table:
-    """Seconds and peak memory of each chapter under each profile."""
+    """Seconds and peak memory of each chapter under each profile; the sums say how many chapters they are of."""
     table = Table(
         ["Chapter", *(f"{name}: {what}" for name in facts.summaries for what in ("time", "memory"))], numeric=True
     )
-    totals = dict.fromkeys(facts.summaries, 0.0)
-    for chapter in sorted({name for summary in facts.summaries.values() for name in summary["chapters"]}):
+    seconds: dict[str, list[float]] = {profile: [] for profile in facts.summaries}
+    chapters = sorted({name for summary in facts.summaries.values() for name in summary["chapters"]})
+    for chapter in chapters:
         cells = []
         for profile, summary in facts.summaries.items():
             entry = summary["chapters"].get(chapter, {})
-            totals[profile] += entry.get("seconds") or 0.0
+            took = entry.get("seconds")
+            seconds[profile] += [] if took is None else [took]
             cells += [
-                runs.duration(entry["seconds"]) if entry.get("seconds") is not None else "–",
+                "–" if took is None else runs.duration(took),
                 f"{entry['peak_memory_mb'] / 1024:.1f} GB" if entry.get("peak_memory_mb") else "–",
             ]
         place = facts.place(chapter)
         table.add(f"{{section}}`{place.number} · {place.title or chapter} <{chapter}>`", *cells)
-    table.add("**together**", *(cell for total in totals.values() for cell in (f"**{runs.duration(total)}**", "")))
+    sums = [f"**{runs.duration(sum(took))}**<br>{len(took)} of {len(chapters)} chapters" for took in seconds.values()]
+    table.add("**together**", *(cell for total in sums for cell in (total, "")))
     return table
 
 
@@ -419,66 +460,87 @@ def times_table(facts: Facts) -> Table:
 
 
 def accuracy_figure(facts: Facts) -> str:
-    """All models, best on top: test accuracy beside compute, as SVG that takes the page's own text colour.
+    """All models, best on top: test accuracy beside compute, as SVG whose colours `pages.css` fits to light and dark.
 
-    Hollow: the quick run; full: the full run, with a bar of one standard deviation on each side.
+    Hollow: the quick run; full: the full run; with a bar of one standard deviation to each side.
     """
-    rows: dict[str, dict[str, dict[str, float]]] = {}
-    for chapter in facts.headings:
-        for profile in PROFILES:
-            for name, numbers in models_of(facts, chapter, profile).items():
-                rows.setdefault(name, {}).setdefault(profile, numbers)
-    names = sorted(rows, key=lambda name: -max(row["test.accuracy"] for row in rows[name].values()))
-    names = [name for name in names if name != "most_frequent"]
-    left, top, line, width = 215, 46, 26, 700
-    split = left + 275  # where the second panel begins
-    scale = 225 / 100  # pixels a point of accuracy
-    bottom = top + line * len(names)
-    flops = {
-        name: row["train_mflop_per_image"]
-        for name in names
-        for row in rows[name].values()
-        if "train_mflop_per_image" in row
-    }
-    high = max(flops.values(), default=1.0)
+    rows = [row for row in _figure_rows(facts) if row[0] != "most_frequent"]
+    shares = [100 * run["test.accuracy"] for _, _, row in rows for run in row.values()]
+    low, high = 10 * int(min(shares, default=0) // 10), -10 * int(-max(shares, default=100) // 10)
+    left, top, line, width = 225, 46, 26, 760
+    split = left + 340  # where the second panel begins
+    scale = 295 / (high - low)  # pixels a point of accuracy
+    bottom = top + line * len(rows)
+    most = max((run.get("train_mflop_per_image", 0.0) for _, _, row in rows for run in row.values()), default=1.0)
     parts = [
         f'<text x="{left}" y="18" class="head">test accuracy (%)</text>',
         f'<text x="{split}" y="18" class="head">MFLOP a trained image</text>',
     ]
-    for tick in range(0, 101, 20):
-        x = left + tick * scale
+    for tick in range(low, high + 1, 10):
+        x = left + (tick - low) * scale
         parts.append(
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top - 8}" y2="{bottom}" class="grid"/>'
             f'<text x="{x:.1f}" y="{top - 12}" class="tick">{tick}</text>'
         )
-    for number, name in enumerate(names):
+    for number, (name, shown, row) in enumerate(rows):
         y = top + line * number + line / 2
-        shown, colour = escape(MODEL_NAMES.get(name, name.replace("_", " "))), MODEL_COLOURS.get(name, "#777777")
-        parts.append(f'<text x="{left - 12}" y="{y + 4:.1f}" class="name">{shown}</text>')
-        for profile in PROFILES:
-            if profile not in rows[name]:
-                continue
-            numbers = rows[name][profile]
-            x, spread = left + 100 * numbers["test.accuracy"] * scale, 100 * numbers.get("test.accuracy.std", 0) * scale
-            if spread:
-                ends = f'x1="{x - spread:.1f}" x2="{x + spread:.1f}"'
-                parts.append(f'<line {ends} y1="{y:.1f}" y2="{y:.1f}" class="bar"/>')
-            fill = colour if profile == "full" else "none"
+        colour = MODEL_COLOURS.get(name, "#777777").replace("#000000", "var(--pst-color-text-base)")
+        parts.append(f'<g style="--colour: {colour}"><text x="{left - 12}" y="{y + 4:.1f}" class="name">{shown}</text>')
+        for profile, run in row.items():
+            x = left + (100 * run["test.accuracy"] - low) * scale
+            beside = 0.0 if len(row) == 1 else -4.5 if profile == "quick" else 4.5  # so that neither covers the other
+            title = f"{shown}, {profile} run: {run['test.accuracy']:.1%}"
+            parts.append(_point(x, y + beside, 100 * run.get("test.accuracy.std", 0.0) * scale, profile, title))
+        mflop = max(run.get("train_mflop_per_image", 0.0) for run in row.values())
+        if mflop:
+            length = max(120 * mflop / most, 1.0)
             parts.append(
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="{colour}">'
-                f"<title>{shown}, {profile} run: {numbers['test.accuracy']:.1%}</title></circle>"
+                f'<rect x="{split}" y="{y - 6:.1f}" width="{length:.1f}" height="12" class="mark full"/>'
+                f'<text x="{split + length + 6:.1f}" y="{y + 4:.1f}">{_three_digits(mflop)}</text>'
             )
-        if name in flops:
-            length = max(120 * flops[name] / high, 1.0)
-            parts.append(
-                f'<rect x="{split}" y="{y - 6:.1f}" width="{length:.1f}" height="12" fill="{colour}"/>'
-                f'<text x="{split + length + 6:.1f}" y="{y + 4:.1f}">{flops[name]:.3g}</text>'
-            )
+        parts.append("</g>")
+    key = bottom + 22
+    for x, spread, profile, words in (
+        (left + 4, 0, "quick", "quick run"),
+        (left + 94, 0, "full", "full run"),
+        (left + 184, 9, "full", "one deviation between seeds to each side"),
+    ):
+        parts.append(f'{_point(x, key - 4, spread, profile)}<text x="{x + 14}" y="{key}">{words}</text>')
     alt = (
         "Models from best to worst by test accuracy, and beside each its compute for a trained image: "
         "convolutional networks lead, dense networks follow, baselines without a network come last."
     )
     return (
-        f'<figure class="course-figure" tabindex="0"><svg viewBox="0 0 {width} {bottom + 12}" role="img" '
+        f'<figure class="course-figure" tabindex="0"><svg viewBox="0 0 {width} {key + 12}" role="img" '
         f'aria-label="{alt}">{"".join(parts)}</svg></figure>'
     )
+
+
+def _figure_rows(facts: Facts) -> list[tuple[str, str, dict[str, dict[str, float]]]]:
+    """Model, its name for people, and profile → metric → number; best first.
+
+    A model that later chapters took over has one row; one that chapters measured differently has a row for each.
+    """
+    found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for chapter in facts.headings:
+        for profile in profiles_of(facts, chapter):
+            for name, run in models_of(facts, chapter, profile).items():
+                found.setdefault(name, {}).setdefault(chapter, {})[profile] = run
+    rows = []
+    for name, chapters in found.items():
+        own: dict[str, set[tuple[str, float]]] = {}
+        for chapter, row in chapters.items():
+            accuracies = {(profile, run["test.accuracy"]) for profile, run in row.items()}
+            if not any(accuracies <= others for others in own.values()):
+                own[chapter] = accuracies
+        for chapter in own:
+            where = f", chapter {int(chapter[:2])}" if len(own) > 1 else ""
+            rows.append((name, escape(MODEL_NAMES.get(name, name.replace("_", " ")) + where), chapters[chapter]))
+    return sorted(rows, key=lambda row: -max(run["test.accuracy"] for run in row[2].values()))
+
+
+def _point(x: float, y: float, spread: float, profile: str, title: str = "") -> str:
+    """A point of the figure, with a bar of `spread` pixels to each side."""
+    words = f"<title>{title}</title>" if title else ""
+    bar = f'<path d="M{x - spread:.1f} {y - 5:.1f}v10m0-5h{2 * spread:.1f}m0-5v10" class="bar"/>' if spread else ""
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" class="mark {profile}">{words}</circle>{bar}'
