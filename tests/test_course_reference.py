@@ -74,6 +74,7 @@ def test_tolerances_stay_between_floor_and_cap(deviation, expected):
 
 
 @pytest.mark.parametrize(("metric", "kind"), [
+    ("mlp_exercise5_one_batch.train.loss", "memorised"),
     ("mlp_best.test.accuracy", "accuracy"), ("cnn_best.val.f1", "accuracy"), ("linear.train.last_loss", "loss"),
     ("vae.train.kl_nats", "loss"), ("cnn_best.test.accuracy_blur_3", "part"), ("linear.test.ece", "calibration"),
     ("mlp_exercise5.best_epoch", "choice"), ("data.near_duplicates_within_val", "count"),

@@ -83,6 +83,7 @@ KINDS = (  # the first whose pattern fits
     ),
     Kind("specificity", ("*.specificity",), 0.001, 0.005),
     Kind("accuracy", ("*.accuracy", "*.balanced_accuracy", "*.precision", "*.recall", "*.f1"), 0.005, 0.05),
+    Kind("memorised", ("*one_batch*loss",), 0.001, 0.05),  # nearly zero: what matters is that it is
     Kind("calibration", ("*ece",), 0.005, 0.05),
     Kind("loss", ("*loss*", "*nats*", "*bits_per_dim*", "*.mse", "*.psnr_db", "*.ssim"), 0.01, 0.15, True),
     Kind(
