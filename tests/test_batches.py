@@ -64,6 +64,10 @@ def test_flip_mirrors_about_half_and_nothing_else(examples):
     assert 100 < mirrored.sum() < 200
 
 
+def test_without_a_seed_the_order_is_that_of_seed_0(examples):
+    assert torch.equal(collect(Batches(examples, shuffle=True))[1], collect(Batches(examples, shuffle=True, seed=0))[1])
+
+
 def test_alternating_flip_shows_each_image_both_ways_in_two_epochs(examples):
     made = Batches(examples, normalisation=UNIT_RANGE, flip="alternating")
     first, second = collect(made, 0)[0], collect(made, 1)[0]

@@ -1,5 +1,6 @@
 """The codec: what comes out is what the decoder makes of the rounded latents, and damaged files are refused."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -119,6 +120,11 @@ def test_the_chosen_step_costs_as_much_as_allowed_and_the_next_one_more(model, s
     best = psnr(codec.images_of(model, latents))
     lost = [best - psnr(codec.images_of(model, (latents / s).round() * s)) for s in (step, step * 2**0.5)]
     assert lost[0] <= 0.2 < lost[1]
+
+
+def test_steps_lie_half_a_power_of_two_apart():
+    ratios = [larger / smaller for smaller, larger in itertools.pairwise(codec._STEPS)]
+    assert (codec._STEPS[0], codec._STEPS[-1]) == (1 / 64, 16) and ratios == pytest.approx([2**0.5] * 20)
 
 
 def test_a_fresh_process_restores_the_images_from_the_bytes(model, checkpoint, shapes, tmp_path):

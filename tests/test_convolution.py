@@ -83,6 +83,13 @@ def test_equal_pixels_share_no_gradient():
     np.testing.assert_array_equal(conv.max_pool_backward(np.ones((1, 1, 1, 1)), flat)[0, 0], [[1, 0], [0, 0]])
 
 
+def test_a_convolution_moves_by_one_pixel_and_pads_nothing_unless_told():
+    images, weights, bias = example(3)
+    expected = conv.convolve_im2col(images, weights, bias, stride=1, padding=0)
+    for convolve in (conv.convolve_loops, conv.convolve_im2col):
+        assert np.allclose(convolve(images, weights, bias), expected)
+
+
 @pytest.mark.parametrize(
     "call,message",
     [

@@ -191,6 +191,13 @@ def autoencoder():
     return models.Autoencoder(6, 8).start_at_pca(torch.full((3072,), 0.4), components)
 
 
+def test_a_residual_block_adds_its_change_to_the_maps():
+    block = models.ResidualBlock(4)
+    maps = torch.randn(2, 4, 5, 5)
+    assert torch.equal(block(maps), maps + block.change(maps))
+    assert 0 < block.change(maps).std() < 0.5 * maps.std()
+
+
 def test_a_vae_begins_as_the_autoencoder_that_it_comes_from(autoencoder):
     pixels = torch.rand(200, 3, 32, 32)
     vae = models.VAE.from_autoencoder(autoencoder, pixels)

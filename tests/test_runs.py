@@ -92,6 +92,14 @@ def test_checkpoints_are_looked_for_in_this_run_first(tmp_path, monkeypatch, cap
     assert "runs/full/03_cnn/cnn_best.safetensors" in json.loads(run.path("inputs.json").read_text())
 
 
+def test_the_glance_says_the_last_measured_times(tmp_path, monkeypatch):
+    (tmp_path / "_toc.yml").write_text("format: jb-book\n")
+    runs.write_json(tmp_path / "notebooks" / "reference" / "quick" / "summary.json",
+                    {"chapters": {"03_cnn": {"seconds": 200.4}}})
+    monkeypatch.chdir(tmp_path)
+    assert "quick run: 3 min 20 s; full run: not measured yet." in str(runs.start("03_cnn", {}).glance())
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(44.6, "45 s"), (200, "3 min 20 s"), (3900, "1 h 5 min"),
                                                 (120, "2 min")])
 def test_duration(seconds, words):

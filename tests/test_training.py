@@ -237,6 +237,18 @@ def test_a_loss_that_is_not_finite_stops_with_when_and_what_to_do(splits):
                      optimizer=torch.optim.SGD)
 
 
+def test_on_a_processor_the_very_step_is_named_whose_loss_is_not_finite(splits):
+    loss, seen = losses.classification(), []
+
+    def breaks_in_its_third_step(model, inputs, labels):
+        seen.append(len(labels))
+        parts = loss(model, inputs, labels)
+        return parts | {"loss": parts["loss"] * (math.inf if len(seen) == 3 else 1)}
+
+    with pytest.raises(training.NonFiniteLoss, match="epoch 1, step 3, "):
+        training.fit(models.MLP((8, 8)), loaders(splits)[0], epochs=1, loss=breaks_in_its_third_step, progress=False)
+
+
 def test_evaluation_does_not_train_and_switches_dropout_off(splits):
     model = small_cnn().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
