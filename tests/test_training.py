@@ -245,8 +245,9 @@ def test_on_a_processor_the_very_step_is_named_whose_loss_is_not_finite(splits):
         parts = loss(model, inputs, labels)
         return parts | {"loss": parts["loss"] * (math.inf if len(seen) == 3 else 1)}
 
+    on_processor = Batches(splits[0], batch_size=50, device="cpu")
     with pytest.raises(training.NonFiniteLoss, match="epoch 1, step 3, "):
-        training.fit(models.MLP((8, 8)), loaders(splits)[0], epochs=1, loss=breaks_in_its_third_step, progress=False)
+        training.fit(models.MLP((8, 8)), on_processor, epochs=1, loss=breaks_in_its_third_step, progress=False)
 
 
 def test_evaluation_does_not_train_and_switches_dropout_off(splits):
