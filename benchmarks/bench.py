@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from cifar_utils import models, runs, training
+from cifar_utils import losses, models, optimizers, runs, training
 from cifar_utils.batches import STANDARD, Batches
 from cifar_utils.data import Examples, load_cifar10
 
@@ -105,6 +105,70 @@ def train_floor(model: nn.Module, ready: list[tuple[Tensor, Tensor]], precision:
         optimizer.step()
 
 
+def fast_cnn(examples: Examples) -> nn.Module:
+    """Give chapter 8's wide network, whitened."""
+    return models.FastCNN().whiten(STANDARD.apply(examples.images[:1000]))
+
+
+def train_ninety_four(model: nn.Module, batches: Batches) -> None:
+    """Train one epoch as chapter 8 does; the course's CNN, too, so that both are measured alike."""
+    training.fit(model, batches, epochs=1, learning_rate=0.01, loss=losses.classification(0.2),
+                 optimizer=optimizers.muon(), weight_decay=0.0, progress=False)
+
+
+def convolutions_of(model: nn.Module, inputs: Tensor) -> list[tuple[nn.Conv2d, torch.Size, bool]]:
+    """List the convolutions of a network with the shape of their input, and whether it needs a gradient."""
+    found: list[tuple[nn.Conv2d, torch.Size, bool]] = []
+
+    def note(layer: nn.Module, given: tuple[Tensor], _output: Tensor) -> None:
+        if isinstance(layer, nn.Conv2d):
+            found.append((layer, given[0].shape, given[0].requires_grad))
+
+    handles = [layer.register_forward_hook(note) for layer in model.modules()]
+    model(inputs)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def convolve_only(found: list[tuple[nn.Conv2d, torch.Size, bool]], precision: str) -> Callable[[], None]:
+    """Give a function that does the convolutions of one step, forward and backward, and nothing else."""
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+    def ready(values: Tensor) -> Tensor:
+        return values.detach().to(dtype).contiguous(memory_format=torch.channels_last)
+
+    work = []
+    for layer, shape, needs_gradient in found:
+        inputs = ready(torch.randn(shape)).requires_grad_(needs_gradient)
+        weight = ready(layer.weight).requires_grad_(layer.weight.requires_grad)
+        with torch.no_grad():
+            gradient = torch.randn_like(nn.functional.conv2d(inputs, weight, None, layer.stride, layer.padding))
+        work.append((inputs, weight, layer, gradient))
+
+    def convolve() -> None:
+        for inputs, weight, layer, gradient in work:
+            output = nn.functional.conv2d(inputs, weight, None, layer.stride, layer.padding)
+            if wanted := [tensor for tensor in (inputs, weight) if tensor.requires_grad]:
+                torch.autograd.grad(output, wanted, gradient)
+
+    return convolve
+
+
+def share_of_convolutions(build: Callable[[], nn.Module], examples: Examples, batch_size: int, rounds: int,
+                          precision: str) -> float:
+    """Give the time of a step's own convolutions over that of the whole step: batch, forward, backward, optimizer."""
+    batches = Batches(examples, batch_size=batch_size, shuffle=True, flip="alternating", shift=2, border="mirrored",
+                      drop_last=True)
+    found = convolutions_of(build(), next(iter(batches))[0])
+    convolve = convolve_only(found, precision)
+    measured = measure({
+        "convolutions": lambda: [convolve() for _ in range(len(batches))],
+        "step": lambda: train_ninety_four(build(), batches),
+    }, rounds)
+    return ratio(measured, ("convolutions",), "step")
+
+
 def measure(contenders: dict[str, Callable[[], Any]], rounds: int) -> list[Round]:
     """Time all contenders in turns; the first round warms up and is left out."""
     return [{name: seconds_of(work) for name, work in contenders.items()} for _ in range(rounds + 1)][1:]
@@ -150,6 +214,9 @@ def bench(examples: Examples, rounds: int) -> dict[str, Any]:
         note(f"{word} epoch", measured)
         ratios[f"{word}_epoch_vs_tutorial"] = ratio(measured, tuple(loaders), "course")
         ratios[f"{word}_epoch_vs_floor"] = ratio(measured, ("compute only",), "course")
+    few = examples.subset(5_000)
+    for name, build, batch_size in (("ninety_four", lambda: fast_cnn(few), 500), ("cnn", models.CNN, BATCH_SIZE)):
+        ratios[f"{name}_step_vs_convolutions"] = share_of_convolutions(build, few, batch_size, rounds, precision)
     return {"ratios": ratios, "images_per_second": speeds, "precision": precision}
 
 

@@ -38,6 +38,19 @@ UNIT_RANGE = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # pixels in [0, 1]
 STANDARD = Normalisation((0.49139968, 0.48215841, 0.44653091), (0.24703223, 0.24348513, 0.26158784))
 
 
+def widen(images: Tensor, pixels: int, border: str) -> Tensor:
+    """Give images (N, C, H, W) with `pixels` more on each side: "black" (0), or "mirrored" without the edge twice."""
+    if border == "black":
+        return functional.pad(images, (pixels,) * 4)
+    rows, columns = (_mirrored_places(size, pixels).to(images.device) for size in images.shape[-2:])
+    return images[:, :, rows][..., columns]
+
+
+def _mirrored_places(size: int, pixels: int) -> Tensor:
+    places = torch.arange(-pixels, size + pixels).abs()
+    return size - 1 - (size - 1 - places).abs()
+
+
 class Batches:
     """Batches of one split: (inputs, labels) pairs, made from bytes when they are asked for.
 
@@ -52,30 +65,34 @@ class Batches:
         shuffle: a new order every epoch.
         flip: mirror half of the images, drawn anew every epoch; "alternating" draws once and mirrors the other half
             in every second epoch, so that two epochs show each image both ways (Jordan 2024, airbench).
-        shift: cut the image out of one that is padded with black by this many pixels, at a random place.
+        shift: cut the image out of one that is wider by this many pixels on each side, at a random place.
+        border: what these pixels are: "black", or "mirrored" at the image's edge.
         cutout: paint a square of this many pixels in the mean colour at a random place (DeVries & Taylor 2017).
         drop_last: leave out a last batch that is not full.
         device: where the images are kept and batches are made; a GPU if there is one.
     """
 
     def __init__(self, examples: Examples, *, batch_size: int = 128, normalisation: Normalisation = STANDARD,
-                 shuffle: bool = False, flip: bool | str = False, shift: int = 0, cutout: int = 0, seed: int = 0,
-                 drop_last: bool = False, device: str | torch.device | None = None) -> None:
+                 shuffle: bool = False, flip: bool | str = False, shift: int = 0, border: str = "black",
+                 cutout: int = 0, seed: int = 0, drop_last: bool = False,
+                 device: str | torch.device | None = None) -> None:
         if len(examples) == 0:
             raise ValueError("there are no examples to make batches of")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if flip not in (False, True, "alternating"):
             raise ValueError(f'flip must be False, True or "alternating", got {flip!r}')
+        if border not in ("black", "mirrored"):
+            raise ValueError(f'border must be "black" or "mirrored", got {border!r}')
         size = min(examples.images.shape[-2:])
         if not 0 <= shift <= size or not 0 <= cutout <= size:
             raise ValueError(f"shift and cutout must lie between 0 and {size} pixels, got {shift} and {cutout}")
         self.examples, self.batch_size, self.normalisation = examples, batch_size, normalisation
-        self.shuffle, self.flip, self.shift, self.cutout = shuffle, flip, shift, cutout
+        self.shuffle, self.flip, self.shift, self.border, self.cutout = shuffle, flip, shift, border, cutout
         self.seed, self.drop_last = seed, drop_last
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._height, self._width = examples.images.shape[-2:]
-        padded = functional.pad(examples.images, (shift,) * 4) if shift else examples.images
+        padded = widen(examples.images, shift, border) if shift else examples.images
         self._pixels = padded.permute(0, 2, 3, 1).reshape(-1, 3).contiguous().to(self.device)
         self._labels = examples.labels.to(self.device)
         # One multiplication and one addition do scaling and standardising; a row of pixels at a time.

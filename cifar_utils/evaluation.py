@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional import classification, image
 
-from cifar_utils.batches import STANDARD, UNIT_RANGE, Batches, Normalisation
+from cifar_utils.batches import STANDARD, UNIT_RANGE, Batches, Normalisation, widen
 from cifar_utils.data import CLASS_NAMES, Examples
 
 
@@ -50,33 +50,61 @@ class ClassificationReport:
     confusion: np.ndarray = field(repr=False)  # (10, 10) int64: rows true, columns predicted
 
 
-def predict(model: nn.Module, split: Batches | Examples, *, normalisation: Normalisation = STANDARD) -> Predictions:
-    """Apply a model in evaluation mode and float32 to a split, in the split's own order, without augmentation.
+def predict(model: nn.Module, split: Batches | Examples, *, normalisation: Normalisation = STANDARD, views: int = 1,
+            precision: str = "float32") -> Predictions:
+    """Apply a model in evaluation mode to a split, in the split's own order, without augmentation.
 
     Args:
         split: examples, or batches, whose examples and normalisation are then used.
+        views: 1, the image; 2, also its mirror image, and the logits are averaged; 6, also both of them moved by one
+            pixel up and left, and down and right, which together count as much as the first two (Jordan 2024).
+        precision: "float32", or "bfloat16" for matrix products.
 
     Raises:
-        ValueError: the model does not give ten logits an image.
+        ValueError: the model does not give ten logits an image; no such number of views.
     """
+    if views not in (1, 2, 6):
+        raise ValueError(f"there are 1, 2 or 6 views of an image, not {views}")
     if isinstance(split, Batches):
         normalisation, examples = split.normalisation, split.examples
     else:
         examples = split
-    logits = _apply(model, examples, normalisation)
+    if views > 1:
+        model = _OfViews(model, moved=views == 6)
+    logits = _apply(model, examples, normalisation, precision)
     if logits.shape != (len(examples), len(CLASS_NAMES)):
         raise ValueError(f"a classifier gives {len(CLASS_NAMES)} logits an image; this model gave {tuple(logits.shape)}"
                          f" for {len(examples)} images")
     return Predictions(logits, examples.labels)
 
 
-def _apply(model: nn.Module, examples: Examples, normalisation: Normalisation) -> Tensor:
+class _OfViews(nn.Module):
+    """A classifier's logits averaged over an image and its mirror image, and over both moved by a pixel."""
+
+    def __init__(self, model: nn.Module, moved: bool) -> None:
+        super().__init__()
+        self.model, self.moved = model, moved
+        self.training = model.training  # to be left as it was
+
+    def _both_ways(self, inputs: Tensor) -> Tensor:
+        return (self.model(inputs).float() + self.model(inputs.flip(3)).float()) / 2
+
+    def forward(self, inputs: Tensor) -> Tensor:  # (N, 3, H, W) -> (N, 10)
+        logits = self._both_ways(inputs)
+        if not self.moved:
+            return logits
+        wider = widen(inputs, 1, "mirrored")
+        return logits / 2 + (self._both_ways(wider[..., 2:, 2:]) + self._both_ways(wider[..., :-2, :-2])) / 4
+
+
+def _apply(model: nn.Module, examples: Examples, normalisation: Normalisation,
+           precision: str = "float32") -> Tensor:
     """What a model gives for every example, float32 on the CPU: in evaluation mode, in order, not augmented."""
     device = next(model.parameters()).device
     batches = Batches(examples, batch_size=250, normalisation=normalisation, device=device)
     training = model.training
     model.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         outputs = torch.cat([model(inputs).float().cpu() for inputs, _ in batches])
     model.train(training)
     return outputs.clone()  # an ordinary tensor: one made in inference mode can take no part in training

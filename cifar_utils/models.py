@@ -53,12 +53,15 @@ class _HalveByMaximum(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, maps: Tensor) -> Tensor:
-        count, channels, height, width = maps.shape
-        rows = maps.permute(0, 2, 3, 1).view(-1, 2, width * channels)  # pairs of image rows, as they lie in memory
+        count, channels, *size = maps.shape
+        height, width = (side // 2 for side in size)
+        even = maps.permute(0, 2, 3, 1)[:, : 2 * height, : 2 * width]  # the last row and column of an odd size drop out
+        rows = even.reshape(-1, 2, 2 * width * channels)  # pairs of image rows, as they lie in memory
         tallest = torch.maximum(rows[:, 0], rows[:, 1]).view(-1, 2, channels)  # pairs of neighbouring columns
         output = torch.maximum(tallest[:, 0], tallest[:, 1])
+        context.size = size
         context.save_for_backward(rows, tallest, output)
-        return output.view(count, height // 2, width // 2, channels).permute(0, 3, 1, 2)
+        return output.view(count, height, width, channels).permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Tensor:
@@ -67,7 +70,11 @@ class _HalveByMaximum(torch.autograd.Function):
         gradient = gradients[0].permute(0, 2, 3, 1).reshape(-1, channels)
         columns = _share(gradient, tallest, output)
         pixels = _share(columns.view(rows.shape[0], -1), rows, tallest.view(rows.shape[0], -1))
-        return pixels.view(count, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
+        left_out = (context.size[1] - 2 * width, context.size[0] - 2 * height)
+        pixels = pixels.view(count, 2 * height, 2 * width, channels)
+        if any(left_out):
+            pixels = functional.pad(pixels, (0, 0, 0, left_out[0], 0, left_out[1]))
+        return pixels.permute(0, 3, 1, 2)
 
 
 def _share(gradient: Tensor, pairs: Tensor, maximum: Tensor) -> Tensor:
@@ -83,8 +90,7 @@ class MaxPool(nn.Module):
     """2×2 maximum pooling: half the height, half the width. `torch.nn.MaxPool2d(2)`, but faster to train on a CPU."""
 
     def forward(self, maps: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, H/2, W/2)
-        even = maps.shape[2] % 2 == 0 and maps.shape[3] % 2 == 0
-        if maps.device.type == "cpu" and even and maps.is_contiguous(memory_format=torch.channels_last):
+        if maps.device.type == "cpu" and maps.is_contiguous(memory_format=torch.channels_last):
             return _HalveByMaximum.apply(maps)
         return functional.max_pool2d(maps, 2)
 
@@ -139,6 +145,66 @@ class CNN(nn.Module):
         rows = maps.permute(0, 2, 3, 1).flatten(1)  # (N, 4096), place by place: as channels_last maps lie in memory
         features = self.dense_layers(rows)  # (N, 128)
         return self.classify(features)  # (N, 10)
+
+
+class FastCNN(nn.Module):
+    """A 2×2 convolution, three blocks of two 3×3 convolutions, one linear layer: learns fast (Jordan 2024, airbench).
+
+    Chapter 8 climbs to it step by step. `batch_norm` normalises what a convolution gives, with a learned shift and no
+    learned scale. With `whitening` the first convolution is frozen: `whiten` sets it from images. With `identity` a
+    3×3 convolution begins as one that hands its input on, as far as it has channels for it.
+    """
+
+    PATCH = 12  # numbers in 2×2 pixels of three colours
+
+    def __init__(self, channels: tuple[int, int, int] = (64, 256, 256), batch_norm: bool = True,
+                 whitening: bool = True, identity: bool = True) -> None:
+        super().__init__()
+        if len(channels) != 3 or min(channels) < 1:
+            raise ValueError(f"three blocks need three positive numbers of channels, got {channels}")
+        self.channels, self.batch_norm, self.whitening, self.identity = tuple(channels), batch_norm, whitening, identity
+        self.first = nn.Conv2d(3, 2 * self.PATCH, 2)
+        self.first.weight.requires_grad_(not whitening)
+        layers: list[nn.Module] = [nn.GELU()]
+        for before, after in itertools.pairwise((2 * self.PATCH, *self.channels)):
+            layers += [self._convolution(before, after), MaxPool(), *self._activation(after),
+                       self._convolution(after, after), *self._activation(after)]
+        self.blocks = nn.Sequential(*layers, nn.MaxPool2d(3))
+        self.classify = nn.Linear(self.channels[-1], 10, bias=False)
+
+    def _convolution(self, before: int, after: int) -> nn.Conv2d:
+        layer = nn.Conv2d(before, after, 3, padding=1, bias=not self.batch_norm)
+        if self.identity:
+            nn.init.dirac_(layer.weight.detach()[:before])  # filters beyond the number of inputs begin at random
+        return layer
+
+    def _activation(self, width: int) -> list[nn.Module]:
+        if not self.batch_norm:
+            return [nn.GELU()]
+        norm = nn.BatchNorm2d(width, momentum=0.4)  # a short training: the running averages must follow soon
+        norm.weight.requires_grad_(False)
+        return [norm, nn.GELU()]
+
+    def whiten(self, inputs: Tensor) -> "FastCNN":
+        """Set the first convolution from model inputs (N, 3, 32, 32): the principal directions of their 2×2 patches,
+        each divided by its deviation, and the same again with the other sign, since GELU lets only one sign through.
+
+        Raises:
+            ValueError: the first convolution is one that is trained.
+        """
+        if not self.whitening:
+            raise ValueError("this network trains its first convolution; build it with whitening=True to whiten it")
+        patches = functional.unfold(inputs.float(), 2).transpose(1, 2).reshape(-1, self.PATCH)
+        variances, directions = torch.linalg.eigh(patches.T.double().cov())
+        filters = (directions / (variances + 5e-4).sqrt()).T.float().view(self.PATCH, 3, 2, 2)
+        with torch.no_grad():
+            self.first.weight.copy_(torch.cat([filters, -filters]))
+            self.first.bias.zero_()  # type: ignore[union-attr]
+        return self
+
+    def forward(self, inputs: Tensor) -> Tensor:  # (N, 3, 32, 32)
+        maps = self.blocks(self.first(inputs))  # (N, 24, 31, 31) -> 15×15 -> 7×7 -> 3×3 -> (N, 256, 1, 1)
+        return self.classify(maps.flatten(1)) / 9  # (N, 10); 9: small logits, small first steps
 
 
 class ResidualBlock(nn.Module):
@@ -333,7 +399,7 @@ def glorot(model: nn.Module) -> nn.Module:
 
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
-    model.__name__: model for model in (Linear, MLP, CNN, Autoencoder, VAE, SpatialVAE)}
+    model.__name__: model for model in (Linear, MLP, CNN, FastCNN, Autoencoder, VAE, SpatialVAE)}
 
 
 def arguments_of(model: nn.Module) -> dict[str, Any]:

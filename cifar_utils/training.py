@@ -19,14 +19,15 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from cifar_utils import checkpoints, losses, runs
 from cifar_utils.batches import Batches
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
 Loss = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
-AVERAGE_DECAY = 0.99  # keep="average": after each step the average moves 1 % of the way to the new weights
+AVERAGE_DECAY = 0.99  # keep="average": weights count 1 % less with each step that has been made since
 
 
 class NonFiniteLoss(RuntimeError):
@@ -172,6 +173,19 @@ def fit(model: nn.Module, train: Batches, val: Batches | None = None, *, epochs:
     return history
 
 
+def _average(averages: Tensors, values: Tensors, count: Tensor | int) -> None:
+    """Move averages over `count` steps on to the next step's values, in place.
+
+    The values of step k of n count AVERAGE_DECAY**(n - k), divided by the sum of these: a short training's average is
+    not held back by its first steps (the correction of Kingma & Ba 2015).
+    """
+    share = (1 - AVERAGE_DECAY) / (1 - AVERAGE_DECAY ** (int(count) + 1))
+    if averages[0].is_floating_point():
+        torch._foreach_lerp_(averages, values, share)
+    else:  # a counter of batch norm
+        torch._foreach_copy_(averages, values)
+
+
 def _keep_freed_memory() -> None:
     """Ask glibc to keep large blocks that are freed, instead of giving them back to the system.
 
@@ -196,8 +210,7 @@ class _Training:
         memory = torch.channels_last if settings["layout"] == "channels_last" else torch.contiguous_format
         model.to(device=self.device, memory_format=memory)  # type: ignore[call-overload]
         self.optimizer = _build_optimizer(optimizer, model, settings["learning_rate"], settings["weight_decay"])
-        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=True
-                                     ) if keep == "average" else None
+        self.average = AveragedModel(model, multi_avg_fn=_average, use_buffers=True) if keep == "average" else None
         self.rows: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self.best_loss, self.best_epoch = math.inf, 0
@@ -393,7 +406,7 @@ def _digest_data(*splits: Batches | None) -> str:
             continue
         examples = batches.examples
         total.update(repr((len(examples), batches.batch_size, batches.normalisation, batches.shuffle, batches.flip,
-                           batches.shift, batches.cutout, batches.seed, batches.drop_last)).encode())
+                           batches.shift, batches.border, batches.cutout, batches.seed, batches.drop_last)).encode())
         total.update(examples.labels.numpy().tobytes())
         total.update(examples.images[::97].contiguous().numpy().tobytes())  # a sample is enough to tell sets apart
     return total.hexdigest()

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from cifar_utils import data
-from cifar_utils.batches import STANDARD, UNIT_RANGE, Batches, Normalisation
+from cifar_utils.batches import STANDARD, UNIT_RANGE, Batches, Normalisation, widen
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +129,22 @@ def test_the_standard_normalisation_is_measured():
     mean, std = data.channel_statistics(data.load_cifar10(progress=False).train.images)
     assert mean.tolist() == pytest.approx(STANDARD.mean, abs=1e-8)
     assert std.tolist() == pytest.approx(STANDARD.std, abs=1e-8)
+
+
+def test_a_mirrored_border_repeats_what_lies_inside_the_edge(examples):
+    images = examples.images[:4]
+    wide = widen(images, 2, "mirrored")
+    expected = functional.pad(images.float(), (2, 2, 2, 2), mode="reflect")
+    assert wide.dtype == torch.uint8 and torch.equal(wide.float(), expected)
+    assert torch.equal(widen(images, 2, "black"), functional.pad(images, (2, 2, 2, 2)))
+
+
+def test_shifted_batches_are_cut_out_of_images_with_the_border_that_was_asked_for(examples):
+    for border in ("black", "mirrored"):
+        made = Batches(examples, batch_size=300, normalisation=UNIT_RANGE, shift=3, border=border)
+        cut = (collect(made)[0] * 255).round().to(torch.uint8)
+        windows = widen(examples.images, 3, border).unfold(2, 32, 1).unfold(3, 32, 1)  # (N, 3, 7, 7, 32, 32)
+        same = (windows == cut[:, :, None, None]).flatten(4).all(4).all(1)
+        assert same.flatten(1).any(1).all()
+    with pytest.raises(ValueError, match="border must be"):
+        Batches(examples, shift=1, border="white")

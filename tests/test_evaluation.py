@@ -131,3 +131,37 @@ def test_a_classifier_is_no_autoencoder():
     examples = data.synthetic_shapes(train_size=30, test_size=10).train
     with pytest.raises(ValueError, match="gives an image for each image"):
         evaluation.reconstruct(models.Linear(), examples)
+
+
+def test_views_average_the_logits_of_an_image_its_mirror_image_and_both_moved():
+    torch.manual_seed(0)
+    examples = data.synthetic_shapes(train_size=12, test_size=10).train
+    model = models.CNN((4, 4), dense=(8,), dropout=0.5).train()
+    inputs = UNIT_RANGE.apply(examples.images)
+
+    def logits(seen):
+        model.eval()
+        with torch.inference_mode():
+            return model(seen)
+
+    wide = torch.nn.functional.pad(inputs, (1, 1, 1, 1), mode="reflect")
+    centre = (logits(inputs) + logits(inputs.flip(3))) / 2
+    corners = [(logits(seen) + logits(seen.flip(3))) / 2 for seen in (wide[..., :32, :32], wide[..., 2:, 2:])]
+    expected = {1: logits(inputs), 2: centre, 6: centre / 2 + sum(corners) / 4}
+    for views, values in expected.items():
+        model.train()
+        found = evaluation.predict(model, examples, normalisation=UNIT_RANGE, views=views)
+        assert torch.allclose(found.logits, values, atol=1e-5)
+        assert model.training  # left as it was
+    with pytest.raises(ValueError, match="1, 2 or 6 views"):
+        evaluation.predict(model, examples, views=3)
+
+
+def test_predictions_in_bfloat16_are_float32_numbers_near_those_of_float32():
+    torch.manual_seed(0)
+    examples, model = data.synthetic_shapes(train_size=20, test_size=10).train, models.MLP((64,)).eval()
+    exact, rounded = (evaluation.predict(model, examples, precision=p).logits for p in ("float32", "bfloat16"))
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(exact, rounded)
+    assert torch.allclose(exact, rounded, atol=0.05)
+    assert evaluation.predict(model.eval(), examples).logits.equal(exact) and not model.training

@@ -34,7 +34,8 @@ def test_pooling_before_relu_gives_the_published_order_exactly():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(3, 5, 8, 6), (2, 4, 7, 6)], ids=["even", "odd height"])
+@pytest.mark.parametrize("shape", [(3, 5, 8, 6), (2, 4, 7, 6), (2, 3, 6, 5), (2, 3, 31, 31)],
+                         ids=["even", "odd height", "odd width", "odd"])
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=["channels last", "contiguous"])
 def test_maximum_pooling_and_its_gradient_are_those_of_the_library(layout, shape, dtype):
     generator = torch.Generator().manual_seed(0)
@@ -46,10 +47,9 @@ def test_maximum_pooling_and_its_gradient_are_those_of_the_library(layout, shape
     weights = torch.randn(theirs.shape, generator=generator).to(dtype)
     expected, = torch.autograd.grad(theirs, maps, weights)
     found, = torch.autograd.grad(ours, maps, weights)
-    windows = (slice(None), slice(None), slice(0, 2 * theirs.shape[2]), slice(None))
     if dtype is torch.float32:
         assert torch.equal(found, expected)
-    sums = [torch.nn.functional.avg_pool2d(gradient[windows].float(), 2) for gradient in (found, expected)]
+    sums = [torch.nn.functional.avg_pool2d(gradient.float(), 2) for gradient in (found, expected)]
     assert torch.equal(*sums)  # where bfloat16 makes two values equal, either place may get the gradient
 
 
@@ -246,3 +246,78 @@ def test_a_spatial_vaes_deviations_stay_within_bounds():
     torch.nn.init.normal_(model.decoder[-2].weight, std=100)
     spread = model.likelihood(torch.randn(2, 3, 8, 8))[1]
     assert 7 < spread.abs().max() <= 8
+
+
+# ------------------------------------------------------------------------------------------------------- chapter 8
+
+
+def test_fast_cnn_has_the_layers_of_its_description():
+    model = models.FastCNN()
+    shapes = models.layer_table(model)
+    assert shapes.loc[shapes["layer"].str.startswith("convolution"), "output shape"].tolist() == [
+        (24, 31, 31), (64, 31, 31), (64, 15, 15), (256, 15, 15), (256, 7, 7), (256, 7, 7), (256, 3, 3)]
+    filters = 24 * 64 + 64 * 64 + 64 * 256 + 3 * 256 * 256
+    shifts = 2 * (64 + 256 + 256)
+    assert models.parameter_count(model) == 24 + 9 * filters + shifts + 2560  # the whitening filters are not trained
+    with_biases = models.FastCNN(batch_norm=False, whitening=False)
+    assert models.parameter_count(with_biases) == 24 + 24 * 12 + 9 * filters + shifts + 2560
+    assert sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in model.modules()) == 6
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in with_biases.modules())
+    assert sum(isinstance(layer, torch.nn.GELU) for layer in model.modules()) == 7
+    with pytest.raises(ValueError, match="three blocks"):
+        models.FastCNN((64, 256))
+
+
+def test_fast_cnn_gives_small_logits_at_first():
+    torch.manual_seed(0)
+    model, inputs = models.FastCNN((8, 16, 16)), torch.randn(50, 3, 32, 32)
+    features = model.whiten(inputs).blocks(model.first(inputs)).flatten(1)
+    assert features.shape == (50, 16)
+    assert torch.allclose(model(inputs), features @ model.classify.weight.T / 9, atol=1e-6)
+
+
+def test_whitened_patches_have_unit_covariance_in_both_signs():
+    torch.manual_seed(0)
+    smooth = torch.nn.functional.avg_pool2d(torch.randn(40, 3, 36, 36), 5, stride=1)  # neighbours are alike
+    inputs = 20 * smooth + torch.tensor([1.0, -2.0, 0.5]).view(3, 1, 1)
+    model = models.FastCNN((4, 4, 4)).whiten(inputs)
+    with torch.no_grad():
+        responses = model.first(inputs).transpose(0, 1).flatten(1)  # (24, places)
+    covariance = responses[:12].double().cov()
+    assert torch.allclose(covariance, torch.eye(12).double(), atol=0.02)
+    assert torch.equal(responses[12:], -responses[:12])
+    assert not model.first.weight.requires_grad and model.first.bias.requires_grad
+    trained = models.FastCNN((4, 4, 4), whitening=False)
+    assert trained.first.weight.requires_grad
+    with pytest.raises(ValueError, match="whitening=True"):
+        trained.whiten(inputs)
+
+
+def test_identity_start_hands_the_maps_on():
+    model = models.FastCNN((32, 64, 64))
+    convolutions = [layer for layer in model.blocks if isinstance(layer, torch.nn.Conv2d)]
+    for layer in convolutions:
+        maps = torch.randn(2, layer.in_channels, 9, 9)
+        with torch.no_grad():
+            assert torch.equal(layer(maps)[:, :layer.in_channels], maps)
+    widening = convolutions[0].weight[24:]
+    assert widening.std() > 0.01  # filters beyond the number of inputs begin at random
+    torch.manual_seed(0)
+    ordinary = models.FastCNN((32, 64, 64), identity=False)
+    layer = next(layer for layer in ordinary.blocks if isinstance(layer, torch.nn.Conv2d))
+    assert 0 < layer.weight.abs().max() < 1 / (24 * 9) ** 0.5 + 1e-6  # torch's own start
+
+
+def test_batch_norm_of_the_fast_cnn_learns_a_shift_and_no_scale():
+    norm = next(layer for layer in models.FastCNN((4, 4, 4)).modules() if isinstance(layer, torch.nn.BatchNorm2d))
+    assert norm.bias.requires_grad and not norm.weight.requires_grad
+    assert torch.equal(norm.weight, torch.ones(4))
+    assert norm.momentum == 0.4
+
+
+def test_fast_cnn_comes_back_from_its_checkpoint(tmp_path):
+    torch.manual_seed(0)
+    model = models.FastCNN((4, 6, 8), whitening=True).whiten(torch.randn(20, 3, 32, 32)).eval()
+    checkpoints.save(tmp_path / "fast.safetensors", model, normalisation=UNIT_RANGE, split_seed=0)
+    inputs = torch.randn(3, 3, 32, 32)
+    assert torch.equal(checkpoints.load(tmp_path / "fast.safetensors").model(inputs), model(inputs))

@@ -9,8 +9,8 @@ import textwrap
 import pytest
 import torch
 
-from cifar_utils import batches, checkpoints, data, losses, models, training
-from cifar_utils.batches import Batches
+from cifar_utils import batches, checkpoints, data, losses, models, optimizers, training
+from cifar_utils.batches import STANDARD, Batches
 
 
 @pytest.fixture(scope="module")
@@ -221,14 +221,55 @@ def test_averaged_weights_are_the_running_average(splits):
             return super().__call__(model, inputs, labels)
 
     training.fit(by_hand, made, epochs=1, loss=Noting(), precision="float32", progress=False)
-    assert training.AVERAGE_DECAY == 0.99  # as the docstring says: 1 % of the way at each step
+    assert training.AVERAGE_DECAY == 0.99  # as its comment says: 1 % less with each step
     steps = [*seen[1:], by_hand.state_dict()]
-    average = {name: value.clone() for name, value in steps[0].items()}
-    for weights in steps[1:]:
-        for name in average:
-            average[name].lerp_(weights[name], 1 - training.AVERAGE_DECAY)
+    shares = [0.99 ** age for age in reversed(range(len(steps)))]
     for name, value in model.state_dict().items():
-        assert torch.allclose(value, average[name], atol=1e-6)
+        average = sum(share * weights[name] for share, weights in zip(shares, steps)) / sum(shares)
+        assert torch.allclose(value, average, atol=1e-6)
+
+
+def test_an_average_takes_the_last_count_of_batch_norm(splits):
+    """A count of batches cannot be averaged; its running means and variances can."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.BatchNorm2d(3), models.Linear())
+    training.fit(model, Batches(splits[0], batch_size=50), epochs=2, keep="average", progress=False)
+    assert model[0].num_batches_tracked == 2 * len(splits[0]) / 50
+    assert model[0].running_mean.abs().max() > 0
+
+
+@pytest.mark.parametrize("optimizer", [optimizers.nesterov(), optimizers.muon()], ids=["nesterov", "muon"])
+def test_optimizers_with_groups_of_their_own_resume_to_the_same_bits(splits, tmp_path, optimizer):
+    """An interruption in the third epoch, and the same call again: the weights of a training in one piece."""
+
+    def train(path, loss):
+        torch.manual_seed(0)
+        model = models.FastCNN((4, 6, 8)).whiten(STANDARD.apply(splits[0].images[:50]))
+        made = Batches(splits[0], batch_size=50, shuffle=True, flip="alternating", shift=2, border="mirrored")
+        history = training.fit(model, made, epochs=4, learning_rate=0.02, optimizer=optimizer, loss=loss,
+                               schedule=training.triangular(), keep="average", checkpoint=path, progress=False)
+        return model, history
+
+    steps = []
+
+    def interrupting(model, inputs, labels):
+        steps.append(len(labels))
+        if len(steps) == 2 * len(splits[0]) / 50 + 3:
+            raise KeyboardInterrupt
+        return losses.classification()(model, inputs, labels)
+
+    interrupting.__module__, interrupting.__qualname__ = "same", "loss"
+
+    def whole(model, inputs, labels):
+        return losses.classification()(model, inputs, labels)
+
+    whole.__module__, whole.__qualname__ = "same", "loss"
+    expected, _ = train(tmp_path / "whole.safetensors", whole)
+    _, history = train(tmp_path / "model.safetensors", interrupting)
+    assert history.interrupted and history.epochs == 2
+    resumed, history = train(tmp_path / "model.safetensors", whole)
+    assert history.epochs == 4
+    assert same_weights(expected, resumed)
 
 
 def test_a_loss_that_is_not_finite_stops_with_when_and_what_to_do(splits):
