@@ -49,7 +49,8 @@ _MODELS = {  # metric name: name for people, colour
     "cnn_kernel_3": ("CNN 3×3", "#E69F00"), "cnn_kernel_5": ("CNN 5×5", "#009E73"),
     "cnn_kernel_7": ("CNN 7×7", "#CC79A7"), "pca": ("PCA", "#6A6A6A"), "ae": ("Autoencoder", "#009E73"),
     "jpeg": ("JPEG", "#D55E00"), "webp": ("WebP", "#56B4E9"), "gaussian": ("Gaussian", "#444444"),
-    "vae": ("VAE", "#CC79A7"), "vae_spatial": ("Spatial VAE", "#8F3F71"), "ninety_four": ("To 94 %", "#8C2D04"),
+    "vae": ("VAE", "#CC79A7"), "vae_spatial": ("Spatial VAE", "#8F3F71"), "ladder": ("Ladder", "#0173B2"),
+    "ninety_four": ("To 94 %", "#8C2D04"),
 }
 MODEL_NAMES = {name: shown for name, (shown, _) in _MODELS.items()}
 MODEL_COLOURS = {name: colour for name, (_, colour) in _MODELS.items()}
@@ -571,10 +572,12 @@ def feature_maps(maps: Any, title: str, columns: int = 8, *, names: Sequence[str
 
 @_styled
 def scatter(series: Mapping[str, Any], title: str, xlabel: str, ylabel: str, colours: Colours = None, *,
-            log_x: bool = False, percent: bool = False, arrow: tuple[Any, Any, str] | None = None) -> Figure:
+            log_x: bool = False, percent: bool = False, arrow: tuple[Any, Any, str] | None = None,
+            reference: Mapping[str, float] | None = None) -> Figure:
     """Points: {name: (x, y)}, one or several, or (x, y, low, high) with intervals; single points bear their names.
 
-    `percent`: y are shares. `arrow`: from (x, y) to (x, y) with a legend, for a pair that somebody else reports.
+    `percent`: y are shares. `reference`: {name: y} as lines. `arrow`: from (x, y) to (x, y) with a legend, for a pair
+    that somebody else reports.
     """
     figure, axes = _figure(3.9)
     panel = axes[0, 0]
@@ -596,7 +599,39 @@ def scatter(series: Mapping[str, Any], title: str, xlabel: str, ylabel: str, col
     if percent:
         panel.yaxis.set_major_formatter(PercentFormatter(1.0))
     several = any(np.size(points[0]) > 1 for points in series.values())
-    _finish(panel, title, xlabel, ylabel, legend="below" if several else "")
+    _finish(panel, title, xlabel, ylabel, reference=reference, legend="below" if several else "")
+    return figure
+
+
+@_styled
+def ladder(names: Sequence[str], values: Any, title: str, xlabel: str, *, low: Any = None, high: Any = None) -> Figure:
+    """Shares that were reached one change after the other, from top to bottom; beside each what it gained in points.
+
+    A bar reaches from the value before to the value after the change: blue to the right for a gain, vermilion and
+    hatched to the left for a loss. `low`, `high`: intervals of the values, left out where they are not a number.
+    """
+    values = _array(values).astype(float)
+    figure, axes = _figure(0.95 + 0.36 * len(names))
+    panel = axes[0, 0]
+    gains = np.diff(values, prepend=values[0])
+    for i, (value, gain) in enumerate(zip(values, gains)):
+        panel.barh(i, gain, 0.6, left=value - gain, color=_PALETTE[0] if gain >= 0 else _PALETTE[3], zorder=2,
+                   hatch="" if gain >= 0 else "//", edgecolor="white")
+        panel.plot([value, value], [i - 0.3, min(i + 1.3, len(values) - 0.7)], color="#333333", linewidth=1, zorder=3)
+        words = f"{value:.1%}" + (f" ({100 * gain:+.1f})".replace("-", "−") if i else "")
+        reached = np.nanmax([value, value - gain, *([] if high is None else [_array(high)[i]])])
+        panel.annotate(words, (reached, i), (7, 0), textcoords="offset points", va="center", fontsize=9.5, zorder=5,
+                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
+    panel.plot(values, range(len(values)), "o", color="black", markersize=4.5, zorder=4)
+    if low is not None and high is not None:
+        panel.hlines(range(len(values)), _array(low), _array(high), color="black", linewidth=1.6, zorder=4)
+    panel.set_yticks(range(len(names)), [str(name) for name in names])
+    panel.invert_yaxis()
+    panel.grid(axis="y", visible=False)
+    panel.margins(x=0.05)
+    panel.set_xlim(right=panel.get_xlim()[1] + 0.22 * np.ptp(panel.get_xlim()))  # room for the last words
+    panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    _finish(panel, title, xlabel, "")
     return figure
 
 

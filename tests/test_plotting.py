@@ -57,6 +57,7 @@ def every_figure():
         {"a": (ten, ten), "b": (ten, ten, ten - 0.1, ten + 0.1)}, "Lines", "x", "y", log_x=True, x_ticks=[0.1, 0.9]
     )
     yield plotting.scatter({"cnn_kernel_3": (35, 0.6, 0.5, 0.7), "other": (90, 0.5)}, "Cost", "MFLOP", "a", log_x=True)
+    yield plotting.ladder(["start", "up", "down"], [0.5, 0.6, 0.58], "Ladder", "accuracy", low=ten[:3], high=ten[7:])
     arrow = ((0.5, 0.4), (0.7, 0.2), "somebody else's")
     yield plotting.scatter({"a": (ten, ten), "b": (ten, -ten)}, "Clouds", "x", "y", percent=True, arrow=arrow)
     yield plotting.runs_needed({"cnn_kernel_3": [1, 2], "cnn_kernel_5": [0, 1]}, {"cnn_kernel_3": 1, "cnn_kernel_5": 0},
@@ -213,3 +214,21 @@ def test_reconstructions_show_the_best_the_middle_and_the_worst():
     outputs = np.zeros((30, 3, 8, 8), np.float32) + np.sqrt(np.arange(30) / 1000)[:, None, None, None]
     figure = plotting.reconstructions(images, outputs, "Reconstructions", each=2)
     assert [panel.get_title() for panel in figure.axes[6:]] == ["0.00", "1.00", "14.00", "15.00", "28.00", "29.00"]
+
+
+def test_a_ladder_shows_each_change_from_the_value_before_to_the_value_after():
+    figure = plotting.ladder(["start", "better", "worse"], [0.5, 0.6, 0.57], "Ladder", "accuracy (%)",
+                             low=[0.48, np.nan, 0.5], high=[0.52, np.nan, 0.66])
+    axes = figure.axes[0]
+    spans = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches]
+    assert spans == pytest.approx(np.array([(0.5, 0.5), (0.5, 0.6), (0.6, 0.57)]))
+    assert [text.get_text() for text in axes.texts] == ["50.0%", "60.0% (+10.0)", "57.0% (−3.0)"]
+    assert [text.xy[0] for text in axes.texts] == [0.52, 0.6, 0.66]  # beyond the bar and its interval
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["start", "better", "worse"]
+    assert axes.yaxis_inverted() and axes.get_xlabel() == "accuracy (%)"
+    assert axes.patches[1].get_facecolor() != axes.patches[2].get_facecolor()
+
+
+def test_points_may_have_lines_to_compare_with():
+    panel = plotting.scatter({"a": (1, 0.5)}, "Points", "x", "y", reference={"people": 0.95}).axes[0]
+    assert [line.get_ydata()[0] for line in panel.lines if line.get_label() == "people"] == [0.95]
