@@ -1,40 +1,93 @@
 """What `cifar-course test` runs: style, types, tests, and the committed notebooks compared with a run of them."""
 
+import os
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from cifar_utils import runs
 from cifar_utils.course import outputs
 from cifar_utils.course.project import CourseError, Stopwatch, call
 
-CELL_TIMEOUT = 900  # seconds; nbval's own 2,000 would be waited for when a kernel dies
+CELL_TIMEOUT = 1800  # seconds; nbval's own 2,000 would be waited for when a kernel dies
 IGNORED = "nbval-ignore-output"  # the tag of a cell whose text nbval does not compare
+LANES = 2  # long checks that run at the same time, each on its share of the cores
+
+
+@dataclass(frozen=True)
+class Check:
+    """One program; it starts when the checks named in `after` have ended."""
+
+    name: str
+    command: list[str]
+    after: frozenset[str] = frozenset()
 
 
 def run(root: Path, *, fast: bool = False) -> int:
     """Run all checks, or with `fast` those that take seconds. Goes through all of them; returns 1 where one failed."""
-    watch, failed = Stopwatch(), []
-    for name, command in _steps(root, fast):
-        print(f"\n== {name}", flush=True)
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="cifar-course-") as scratch:  # checks never write into runs/
-            environment = {"CIFAR_COURSE_RUN": scratch, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-            if "--nbval" in command:
-                environment["TQDM_DISABLE"] = "1"  # a bar is text on stderr, and that text is compared
-                part, whole = compared(_chapters(root))
-                print(f"{part} of {whole} cells with output are compared as text: {part / whole:.0%}", flush=True)
-            ended = call([sys.executable, *command], cwd=root, environment=environment)
-        seconds = time.monotonic() - began
-        watch.add(name, seconds, "" if ended == 0 else "FAILED")
-        if ended:
-            failed.append(name)
-            print(f"== {name} failed after {runs.duration(seconds)}", flush=True)
-    print(f"\n{watch.table()}")
+    watch, began = Stopwatch(), time.monotonic()
+    short, long = _checks(root, fast)
+    with tempfile.TemporaryDirectory(prefix="cifar-course-") as scratch:  # checks never write into runs/
+        environment = {"CIFAR_COURSE_RUN": scratch, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+        failed = []
+        for check in short:
+            print(f"\n== {check.name}", flush=True)
+            with watch.part(check.name):
+                ended = call([sys.executable, *check.command], cwd=root, environment=environment)
+            failed += [check.name] * bool(ended)
+        if long:
+            part, whole = compared(_chapters(root))
+            print(f"\n{part} of {whole} cells with output are compared as text: {part / whole:.0%}", flush=True)
+            failed += side_by_side(root, long, environment, watch)
+    print(f"\n{watch.table()}\n  by the clock: {runs.duration(time.monotonic() - began)}")
     if failed:
         print(f"\nFailed: {', '.join(failed)}.", file=sys.stderr)
     return 1 if failed else 0
+
+
+def side_by_side(root: Path, checks: Iterable[Check], environment: dict[str, str], watch: Stopwatch) -> list[str]:
+    """Run long checks, two at a time, in their order as far as `after` allows; returns the names of those that failed.
+
+    Small networks leave half of a second core idle: two programs with a core each do a third more. What a check says
+    is printed when it has ended, in one piece.
+    """
+    share = str(max(1, (os.cpu_count() or 1) // LANES))
+    environment = {**os.environ, **environment, "OMP_NUM_THREADS": share, "MKL_NUM_THREADS": share}
+    environment["TQDM_DISABLE"] = "1"  # a bar is text on stderr, and nbval compares that text
+    waiting, failed = list(checks), []
+    running: list[tuple[Check, subprocess.Popen[bytes], IO[bytes], float]] = []
+    try:
+        while waiting or running:
+            open_ends = {check.name for check in waiting} | {check.name for check, *_ in running}
+            for check in [check for check in waiting if not check.after & open_ends][: LANES - len(running)]:
+                waiting.remove(check)
+                said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (open until the check has ended)
+                print(f"== {check.name}: begins", flush=True)
+                process = subprocess.Popen([sys.executable, *check.command], cwd=root, env=environment, stdout=said,
+                                           stderr=subprocess.STDOUT)  # fmt: skip
+                running.append((check, process, said, time.monotonic()))
+            time.sleep(0.2)
+            for ended in [entry for entry in running if entry[1].poll() is not None]:
+                running.remove(ended)
+                check, process, said, began = ended
+                seconds = time.monotonic() - began
+                watch.add(check.name, seconds, "FAILED" if process.returncode else "")
+                failed += [check.name] * bool(process.returncode)
+                said.seek(0)
+                how = "FAILED" if process.returncode else "passed"
+                print(f"\n== {check.name}: {how} after {runs.duration(seconds)}")
+                print(said.read().decode(errors="replace").strip(), flush=True)
+                said.close()
+    finally:  # Ctrl-C reaches the programs, too, and each ends by itself
+        for _, process, said, _ in running:
+            process.wait()
+            said.close()
+    return failed
 
 
 def compared(notebooks: list[Path]) -> tuple[int, int]:
@@ -50,22 +103,34 @@ def _chapters(root: Path) -> list[Path]:
     return sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
-def _steps(root: Path, fast: bool) -> list[tuple[str, list[str]]]:
-    steps = [
-        ("style", ["-m", "ruff", "check", "."]),
-        ("types", ["-m", "mypy", "cifar_utils"]),
-        ("fast tests", ["-m", "pytest", "-m", "not slow", "tests"]),
+def _checks(root: Path, fast: bool) -> tuple[list[Check], list[Check]]:
+    """The short checks, one after the other, and the long ones."""
+    short = [
+        Check("style", ["-m", "ruff", "check", "."]),
+        Check("types", ["-m", "mypy", "cifar_utils"]),
+        Check("fast tests", ["-m", "pytest", "-m", "not slow", "tests"]),
     ]
     if fast:
-        return steps
-    notebooks = [path.relative_to(root).as_posix() for path in _chapters(root)]
-    if not notebooks:
+        return short, []
+    if not _chapters(root):
         raise CourseError("There is no chapter in notebooks/ to test.")
-    compare = ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_TIMEOUT}"]
-    return [
-        *steps[:2],
-        ("data", ["-m", "cifar_utils.course", "data"]),
-        steps[2],
-        ("slow tests", ["-m", "pytest", "-m", "slow", "tests"]),
-        ("notebooks", ["-m", "pytest", *compare, *notebooks]),
-    ]
+    short.insert(2, Check("data", ["-m", "cifar_utils.course", "data"]))
+    return short, [Check("slow tests", ["-m", "pytest", "-m", "slow", "tests"]), *notebook_checks(root)]
+
+
+def notebook_checks(root: Path) -> list[Check]:
+    """A check for each chapter by nbval, the longest first; a chapter comes after those that its code names."""
+    compare = ["-m", "pytest", "--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_TIMEOUT}"]
+    summary = root / "notebooks" / "reference" / "quick" / "summary.json"
+    entries = runs.read_json(summary)["chapters"] if summary.is_file() else {}
+
+    def seconds(path: Path) -> float:
+        return float(entries.get(path.stem, {}).get("seconds", 0))
+
+    checks, chapters = [], sorted(_chapters(root), key=seconds, reverse=True)
+    for path in chapters:
+        source = "\n".join(cell.source for cell in outputs.read(path).cells if cell.cell_type == "code")
+        named = {other.stem for other in chapters if other != path and f'"{other.stem}"' in source}
+        after = frozenset(f"notebook {name}" for name in named)
+        checks.append(Check(f"notebook {path.stem}", [*compare, path.relative_to(root).as_posix()], after))
+    return checks
