@@ -319,6 +319,57 @@ section = faults_in("cifar_utils/course/outputs.py", "test_notebooks")
 section.add("errors_published", "a stored error passes",
             '            problems.append(f"{output.ename}: {output.evalue}")\n', "            pass\n")
 
+# ------------------------------------------------------------------------------------------------------- chapter 8
+
+section = faults_in("cifar_utils/models.py", "test_models")
+section.add("whitening_trained", "the whitening filters are trained away",
+            "self.first.weight.requires_grad_(not whitening)", "self.first.weight.requires_grad_(True)")
+section.add("whitening_one_sign", "both halves of the whitening filters have the same sign",
+            "torch.cat([filters, -filters])", "torch.cat([filters, filters])")
+section.add("whitening_by_variance", "directions are divided by the variance, not the deviation",
+            "(variances + 5e-4).sqrt()", "(variances + 5e-4)")
+section.add("identity_left_out", "every convolution begins at random",
+            "nn.init.dirac_(layer.weight.detach()[:before])", "nn.init.dirac_(layer.weight.detach()[:0].clone())")
+section.add("norm_after_activation", "batch norm comes after the activation",
+            "return [norm, nn.GELU()]", "return [nn.GELU(), norm]")
+section.add("odd_pixel_pooled", "pooling an odd map begins with its second row",
+            "[:, : 2 * height, : 2 * width]", "[:, -2 * height :, : 2 * width]")
+section = faults_in("cifar_utils/optimizers.py", "test_optimizers", "test_training")
+section.add("filters_not_moved", "Muon works on a copy of the filters",
+            "nn.Parameter(_as_matrix(p.detach(), p))", "nn.Parameter(_as_matrix(p.detach().clone(), p))")
+section.add("filter_gradients_pile_up", "gradients of the filters are never forgotten",
+            "            parameter.grad = None\n", "            pass\n")
+section.add("biases_slow", "biases learn no faster than weights",
+            '"lr": bias_factor * lr, "weight_decay": weight_decay / bias_factor}',
+            '"lr": lr, "weight_decay": weight_decay / bias_factor}')
+section.add("muon_state_lost", "a resumed training forgets Muon's momentum",
+            "        super().load_state_dict(state_dict)\n", "        pass\n")
+section.add("no_nesterov", "momentum without Nesterov's look ahead",
+            "momentum=momentum, nesterov=True,\n", "momentum=momentum, nesterov=False,\n")
+section = faults_in("cifar_utils/batches.py", "test_batches")
+section.add("edge_twice", "a mirrored border repeats the edge itself",
+            "return size - 1 - (size - 1 - places).abs()", "return (size - 1 - (size - places).abs()).clamp(0)")
+section.add("border_ignored", "the border is always black",
+            "widen(examples.images, shift, border)", 'widen(examples.images, shift, "black")')
+section = faults_in("cifar_utils/evaluation.py", "test_evaluation")
+section.add("moved_views_heavy", "moved views count as much as all views together",
+            "self._both_ways(wider[..., :-2, :-2])) / 4", "self._both_ways(wider[..., :-2, :-2])) / 2")
+section.add("mirror_upside_down", "the second view stands on its head",
+            "inputs.flip(3)", "inputs.flip(2)")
+section.add("views_leave_evaluation_mode", "after predicting with views a model is back in training mode",
+            "        self.training = model.training  # to be left as it was\n", "")
+section = faults_in("cifar_utils/training.py", "test_training")
+section.add("average_held_back", "the average remembers its first step too well",
+            "(1 - AVERAGE_DECAY) / (1 - AVERAGE_DECAY ** (int(count) + 1))", "1 - AVERAGE_DECAY")
+section = faults_in("cifar_utils/plotting.py", "test_plotting")
+section.add("gain_of_the_next", "a ladder writes the next change's gain beside a change",
+            "gains = np.diff(values, prepend=values[0])", "gains = np.diff(values, append=values[-1])")
+section = faults_in("cifar_utils/course/checks.py", "test_course_checks")
+section.add("failed_check_forgotten", "a long check that fails is not named",
+            "failed += [check.name] * bool(process.returncode)", "failed += []")
+section.add("check_begins_too_early", "a chapter is checked before those whose weights it takes",
+            "if not check.after & open_ends]", "if True]")
+
 # ------------------------------------------------------------------------------------------------------------- text
 
 section = faults_in("notebooks/03_cnn.ipynb", "test_notebooks", "test_exercises")

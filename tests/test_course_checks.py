@@ -66,11 +66,17 @@ def test_chapters_come_after_those_that_they_name():
         assert (ROOT / check.command[-1]).is_file()
 
 
+def test_the_fast_checks_hold_every_test_file_once():
+    commands = [word for check in checks.fast_checks(ROOT) for word in check.command if word.startswith("tests/")]
+    assert sorted(commands) == sorted(f"tests/{path.name}" for path in (ROOT / "tests").glob("test_*.py"))
+    assert {check.name for check in checks.fast_checks(ROOT)} >= {"types", "style"}
+
+
 def test_a_run_says_what_failed_and_returns_one(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(checks, "_checks", lambda root, fast: (
-        [program("quick one", "import sys; sys.exit(2)"), program("other", "print('still done')")], []))
+    wanted = [program("quick one", "import sys; sys.exit(2)"), program("other", "print('still done')")]
+    monkeypatch.setattr(checks, "fast_checks", lambda root: list(wanted))
     assert checks.run(tmp_path, fast=True) == 1
     said = capfd.readouterr()
     assert "Failed: quick one." in said.err and "still done" in said.out
-    monkeypatch.setattr(checks, "_checks", lambda root, fast: ([program("other", "pass")], []))
+    del wanted[0]
     assert checks.run(tmp_path, fast=True) == 0

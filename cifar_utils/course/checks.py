@@ -16,7 +16,7 @@ from cifar_utils.course.project import CourseError, Stopwatch, call
 
 CELL_TIMEOUT = 1800  # seconds; nbval's own 2,000 would be waited for when a kernel dies
 IGNORED = "nbval-ignore-output"  # the tag of a cell whose text nbval does not compare
-LANES = 2  # long checks that run at the same time, each on its share of the cores
+LANES = 2  # checks that run at the same time, each on its share of the cores
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,16 @@ class Check:
 def run(root: Path, *, fast: bool = False) -> int:
     """Run all checks, or with `fast` those that take seconds. Goes through all of them; returns 1 where one failed."""
     watch, began = Stopwatch(), time.monotonic()
-    short, long = _checks(root, fast)
+    checks, failed = fast_checks(root), []
+    if not fast:
+        checks += long_checks(root)
+        with watch.part("data"):
+            failed += ["data"] * bool(call([sys.executable, "-m", "cifar_utils.course", "data"], cwd=root))
+        part, whole = compared(_chapters(root))
+        print(f"{part} of {whole} cells with output are compared as text: {part / whole:.0%}", flush=True)
     with tempfile.TemporaryDirectory(prefix="cifar-course-") as scratch:  # checks never write into runs/
         environment = {"CIFAR_COURSE_RUN": scratch, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-        failed = []
-        for check in short:
-            print(f"\n== {check.name}", flush=True)
-            with watch.part(check.name):
-                ended = call([sys.executable, *check.command], cwd=root, environment=environment)
-            failed += [check.name] * bool(ended)
-        if long:
-            part, whole = compared(_chapters(root))
-            print(f"\n{part} of {whole} cells with output are compared as text: {part / whole:.0%}", flush=True)
-            failed += side_by_side(root, long, environment, watch)
+        failed += side_by_side(root, checks, environment, watch)
     print(f"\n{watch.table()}\n  by the clock: {runs.duration(time.monotonic() - began)}")
     if failed:
         print(f"\nFailed: {', '.join(failed)}.", file=sys.stderr)
@@ -51,7 +48,7 @@ def run(root: Path, *, fast: bool = False) -> int:
 
 
 def side_by_side(root: Path, checks: Iterable[Check], environment: dict[str, str], watch: Stopwatch) -> list[str]:
-    """Run long checks, two at a time, in their order as far as `after` allows; returns the names of those that failed.
+    """Run checks, two at a time, in their order as far as `after` allows; returns the names of those that failed.
 
     Small networks leave half of a second core idle: two programs with a core each do a third more. What a check says
     is printed when it has ended, in one piece.
@@ -103,19 +100,22 @@ def _chapters(root: Path) -> list[Path]:
     return sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
-def _checks(root: Path, fast: bool) -> tuple[list[Check], list[Check]]:
-    """The short checks, one after the other, and the long ones."""
-    short = [
-        Check("style", ["-m", "ruff", "check", "."]),
-        Check("types", ["-m", "mypy", "cifar_utils"]),
-        Check("fast tests", ["-m", "pytest", "-m", "not slow", "tests"]),
+def fast_checks(root: Path) -> list[Check]:
+    """Style, types, and the fast tests in two halves of about the same size."""
+    files = sorted((root / "tests").glob("test_*.py"), key=lambda path: path.stat().st_size)
+    halves = [sorted(path.relative_to(root).as_posix() for path in files[start::2]) for start in (0, 1)]
+    tests = [
+        Check(f"fast tests, half {number}", ["-m", "pytest", "-m", "not slow", *half])
+        for number, half in enumerate(halves, start=1)
     ]
-    if fast:
-        return short, []
+    return [*tests, Check("types", ["-m", "mypy", "cifar_utils"]), Check("style", ["-m", "ruff", "check", "."])]
+
+
+def long_checks(root: Path) -> list[Check]:
+    """The slow tests and the chapters. Raises CourseError where there is no chapter."""
     if not _chapters(root):
         raise CourseError("There is no chapter in notebooks/ to test.")
-    short.insert(2, Check("data", ["-m", "cifar_utils.course", "data"]))
-    return short, [Check("slow tests", ["-m", "pytest", "-m", "slow", "tests"]), *notebook_checks(root)]
+    return [Check("slow tests", ["-m", "pytest", "-m", "slow", "tests"]), *notebook_checks(root)]
 
 
 def notebook_checks(root: Path) -> list[Check]:
