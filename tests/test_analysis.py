@@ -257,3 +257,27 @@ def test_grad_cam_maps_a_layer_to_the_whole_image(shapes):
     assert maps.shape == (5, 32, 32) and (maps >= 0).all() and torch.isfinite(maps).all()
     totals = maps.sum((1, 2))
     assert ((totals - 1).abs().lt(1e-4) | (totals == 0)).all()
+
+
+def test_another_seed_makes_other_folds(shapes):
+    def held_out(seed):
+        seen = []
+
+        def train_one(part, fold):
+            seen.append(part.indices)
+            return models.Linear()
+
+        analysis.cross_validate(shapes.train, train_one, folds=2, seed=seed)
+        return seen[0]
+
+    assert torch.equal(held_out(1), held_out(1)) and not torch.equal(held_out(1), held_out(2))
+
+
+@pytest.mark.parametrize("strength", [3, 5])
+def test_the_blur_has_the_deviation_that_it_says(strength):
+    edge = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    edge[..., 16:] = 255
+    slope = analysis.corrupt(edge, "blur", strength)[0, 0, 16].double().diff()
+    places = torch.arange(31.0).double()
+    spread = ((places - 15) ** 2 * slope).sum() / slope.sum()
+    assert spread.sqrt().item() == pytest.approx(analysis.CORRUPTIONS["blur"][strength - 1], abs=0.1)

@@ -148,3 +148,26 @@ def test_shifted_batches_are_cut_out_of_images_with_the_border_that_was_asked_fo
         assert same.flatten(1).any(1).all()
     with pytest.raises(ValueError, match="border must be"):
         Batches(examples, shift=1, border="white")
+
+
+def test_cutout_is_a_whole_square_anywhere_in_the_mean_colour_of_any_normalisation(examples):
+    inputs, _ = collect(Batches(examples, normalisation=UNIT_RANGE, cutout=8))
+    changed = ((inputs - UNIT_RANGE.apply(examples.images)).abs() > 1e-6).any(1)
+    colours = inputs.permute(0, 2, 3, 1)[changed]
+    assert torch.allclose(colours, torch.tensor(STANDARD.mean).expand_as(colours), atol=1e-5)
+    rows, columns = changed.any(2), changed.any(1)
+    assert (rows.sum(1).max(), columns.sum(1).max()) == (8, 8)
+    assert (rows.float().argmax(1) != columns.float().argmax(1)).sum() > 200  # not on the diagonal only
+
+
+def test_alternating_flip_follows_the_image_when_the_order_changes_and_its_seed(examples):
+    numbered = data.Examples(examples.images, torch.arange(len(examples)), examples.indices)
+    made = Batches(numbered, normalisation=UNIT_RANGE, flip="alternating", shuffle=True, batch_size=64)
+    first, second = (inputs[labels.argsort()] for inputs, labels in (collect(made, 0), collect(made, 1)))
+    assert torch.equal(first, second.flip(3))
+    other = collect(Batches(examples, normalisation=UNIT_RANGE, flip="alternating", seed=1))[0]
+    assert not torch.equal(other, first)
+
+
+def test_inverted_inputs_out_of_range_are_cut_and_do_not_wrap():
+    assert UNIT_RANGE.invert(torch.tensor([-0.5, 0.5, 1.5]).view(1, 3, 1, 1)).flatten().tolist() == [0, 128, 255]

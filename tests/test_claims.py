@@ -84,3 +84,17 @@ def test_unknown_sources_and_verdicts_are_refused(ledger):
         ledger.count("a", "Somebody", "10", 10, 10)
     with pytest.raises(ValueError, match="verdict must be"):
         ledger.judgement("a", "TDSE-03", "x", "true", "y")
+
+
+def test_a_claim_may_be_refuted_from_both_sides(ledger):
+    for low, high in ((0.42, 0.43), (0.63, 0.64)):
+        assert ledger.value("x", "TDSE-03", "says", low, high, [0.53, 0.535, 0.528]).verdict == "refuted"
+
+
+def test_the_table_has_each_cell_under_its_head_and_each_verdict_its_mark(ledger):
+    for verdict in claims.VERDICTS:
+        ledger.judgement(verdict, "TDSE-03", f"says {verdict}", verdict, "found")
+    head, _, *rows = str(ledger.table()).split("\n")
+    assert head == "| source | says | measured | verdict |"
+    assert rows == [f"| TDSE-03 | says {verdict} | found | {mark} **{verdict}** |"
+                    for verdict, mark in zip(claims.VERDICTS, "✔✎✘?–")]

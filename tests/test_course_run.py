@@ -121,6 +121,10 @@ def test_a_failing_cell_stops_the_run_is_shown_and_the_next_run_goes_on_from_the
     assert [entries[name]["status"] for name in entries] == ["done", "failed"]
     assert entries["02_second"]["error"] == "ValueError: no good"
     assert "no good" in (root / "runs" / "quick" / "02_second.ipynb").read_text(encoding="utf-8")
+    with pytest.raises(CourseError, match="02_second"):
+        book.build(root, execute.make_plan(root))  # what failed never reaches the book
+    with pytest.raises(CourseError, match="02_second"):
+        refresh.refresh(root, execute.make_plan(root))
     (root / "runs" / "quick" / "mended").touch()  # nothing that a fingerprint sees
     assert "    going on from where it stopped" in run(root)
     assert outputs_of(root / "runs" / "quick", "02_second") == "found it\n"
@@ -390,3 +394,41 @@ def test_every_chapter_runs_under_the_smoke_profile(tmp_path):
     entries = summary(plan.folder)
     assert {entry["status"] for entry in entries.values()} == {"done"}
     assert all(entry["peak_memory_mb"] for entry in entries.values())
+
+
+RUN_SMOKE = """
+import sys
+from pathlib import Path
+from cifar_utils.course import execute
+plan = execute.make_plan(Path.cwd(), profile="smoke", names=["02_mlp"], progress=False)
+plan.folder = Path(sys.argv[1])
+execute.run(plan)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.skipif(os.name == "nt", reason="kills a group of processes")
+def test_a_chapter_gives_the_same_numbers_again_and_after_kill_and_resume(tmp_path):
+    """Chapter 2 three times with one thread: whole, whole again, and killed once its second network was stored."""
+    root = Path(__file__).resolve().parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+
+    def begin(name):
+        return subprocess.Popen([sys.executable, "-c", RUN_SMOKE, str(tmp_path / name)], cwd=root, env=environment,
+                                stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+    for name in ("whole", "again"):
+        assert begin(name).wait(300) == 0
+    killed = begin("killed")
+    until(lambda: len(list((tmp_path / "killed" / "02_mlp").glob("*.safetensors"))) >= 2, seconds=200)
+    for child in psutil.Process(killed.pid).children(recursive=True):
+        child.kill()
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert not (tmp_path / "killed" / "02_mlp" / "metrics.json").exists()
+    resumed = begin("killed")
+    assert "going on from where it stopped" in resumed.communicate(timeout=300)[0] and resumed.returncode == 0
+    numbers = [{name: value for name, value in runs.read_json(tmp_path / run / "02_mlp" / "metrics.json").items()
+                if not name.endswith("seconds")} for run in ("whole", "again", "killed")]
+    assert numbers[0] == numbers[1] == numbers[2] and len(numbers[0]) > 100

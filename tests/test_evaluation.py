@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
-from cifar_utils import data, evaluation, models
-from cifar_utils.batches import UNIT_RANGE, Batches
+from cifar_utils import analysis, data, evaluation, models
+from cifar_utils.batches import STANDARD, UNIT_RANGE, Batches
 from cifar_utils.evaluation import Predictions
 
 
@@ -165,3 +165,26 @@ def test_predictions_in_bfloat16_are_float32_numbers_near_those_of_float32():
     assert not torch.equal(exact, rounded)
     assert torch.allclose(exact, rounded, atol=0.05)
     assert evaluation.predict(model.eval(), examples).logits.equal(exact) and not model.training
+
+
+def test_a_class_without_images_has_no_part_in_the_balanced_accuracy():
+    logits = 9.0 * torch.eye(10)[[0, 0, 1, 2]]
+    metrics = evaluation.report(Predictions(logits, torch.tensor([0, 0, 1, 1]))).metrics
+    assert metrics["balanced_accuracy"] == pytest.approx(0.75)
+
+
+def test_ssim_has_the_constants_of_a_range_of_one():
+    dark, light = torch.full((1, 3, 32, 32), 0.2), torch.full((1, 3, 32, 32), 0.4)
+    expected = (2 * 0.2 * 0.4 + 1e-4) / (0.2**2 + 0.4**2 + 1e-4)  # Wang et al. 2004, flat images: (0.01 * 1)² = 1e-4
+    assert evaluation.similarity(dark, light).item() == pytest.approx(expected, abs=5e-5)
+
+
+def test_examples_are_standardised_unless_told_otherwise():
+    torch.manual_seed(0)
+    examples = data.synthetic_shapes(train_size=100, test_size=20).train
+    model = models.MLP((8,)).eval()
+    with torch.no_grad():
+        expected = model(STANDARD.apply(examples.images))
+        both = expected.log_softmax(1) + model(STANDARD.apply(examples.images.flip(3))).log_softmax(1)
+    assert torch.allclose(evaluation.predict(model, examples).logits, expected, atol=1e-4)
+    assert torch.allclose(analysis.predict_both_ways(model, examples).logits, both / 2, atol=1e-4)

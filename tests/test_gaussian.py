@@ -113,3 +113,8 @@ def test_drawn_images_have_the_gaussians_mean(gaussian):
     assert images.shape == (300, 3, 32, 32) and images.dtype == torch.uint8
     assert images.double().mean().item() == pytest.approx(gaussian.mean.mean().item(), abs=8)
     assert torch.equal(images[:5], gaussian.draw(300, seed=1)[:5])
+
+
+def test_drawn_images_have_the_gaussians_deviations():
+    gaussian = PixelGaussian(torch.full((3072,), 128.0).double(), torch.full((3072,), 400.0).double(), torch.eye(3072))
+    assert gaussian.draw(20).double().std().item() == pytest.approx(20, abs=0.3)

@@ -1,5 +1,7 @@
 """VAEs measured: active units, distances of sets, images drawn."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -75,3 +77,16 @@ def test_the_walk_keeps_its_distance_from_the_origin():
     walk = generative.interpolate(first, last, 7)
     assert torch.allclose(walk[0], first, atol=1e-4) and torch.allclose(walk[-1], last, atol=1e-4)
     assert torch.allclose(walk.norm(dim=1), torch.full((7,), 10.0), atol=1e-3)
+
+
+class Noise(torch.nn.Linear):
+    """Says of every latent: mean 128, deviation 20."""
+
+    def likelihood(self, latents):
+        shape = (len(latents), 3, 32, 32)
+        return torch.full(shape, 128.0), torch.tensor(2 * math.log(20)).expand(shape)
+
+
+def test_a_draw_of_the_likelihood_has_its_deviation():
+    drawn = generative.decode(Noise(1, 1), torch.zeros(20, 1), noise=0).double()
+    assert drawn.mean().item() == pytest.approx(127.5, abs=0.5) and drawn.std().item() == pytest.approx(20, abs=0.3)

@@ -321,3 +321,21 @@ def test_fast_cnn_comes_back_from_its_checkpoint(tmp_path):
     checkpoints.save(tmp_path / "fast.safetensors", model, normalisation=UNIT_RANGE, split_seed=0)
     inputs = torch.randn(3, 3, 32, 32)
     assert torch.equal(checkpoints.load(tmp_path / "fast.safetensors").model(inputs), model(inputs))
+
+
+def test_each_pooling_is_what_it_is_called():
+    torch.manual_seed(0)
+    inputs = torch.randn(2, 3, 32, 32)
+    for pool, then in (("average", lambda maps: torch.nn.functional.avg_pool2d(maps.relu(), 2)), ("none", torch.relu),
+                       ("stride", lambda maps: maps[..., ::2, ::2].relu())):
+        model = models.CNN((4, 6), pool=pool)
+        maps = inputs
+        for layer in (layer for layer in model.features if isinstance(layer, torch.nn.Conv2d)):
+            maps = then(torch.nn.functional.conv2d(maps, layer.weight, layer.bias, padding=1))
+        assert torch.allclose(model.features(inputs), maps, atol=1e-5), pool
+
+
+def test_layers_are_named_by_what_they_give():
+    assert models.layer_table(models.CNN())["layer"].tolist() == [
+        "convolution 3×3, 32 filters", "maximum pooling 2×2", "ReLU", "convolution 3×3, 64 filters",
+        "maximum pooling 2×2", "ReLU", "dense, 128 units", "ReLU", "dense, 10 units"]

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from cifar_utils import runs
-from cifar_utils.course import chapters, checks, outputs
+from cifar_utils.course import chapters, checks, fingerprint, outputs
 
 ALT = "A line that rises from left to right, said in enough words to be an alternative text."
 COMPARED = 0.6  # at least this share of the cells with output is compared as text; raise it, never lower it
@@ -178,6 +178,35 @@ def test_alternative_texts_say_something_and_differ(path):
     texts = [cell.metadata["mystnb"]["image"]["alt"] for cell in code_cells(path) if "mystnb" in cell.metadata]
     assert min(map(len, texts)) >= 60
     assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.parametrize("place", [
+    "/home/me/a.png", "/Users/me/a.png", "/tmp/a.png", "/mnt/a.png", r"C:\Users\me\a.png"])
+@pytest.mark.parametrize("kind", ["text/plain", "text/markdown", "text/html"])
+def test_a_path_of_any_system_is_noticed_in_any_kind_of_output(tmp_path, place, kind):
+    notebook, path = stored(tmp_path)
+    data = {"text/plain": "saved", kind: f"saved in {place} and shown"}
+    notebook.cells[-1].outputs = [nbformat.v4.new_output("execute_result", data, execution_count=2)]
+    nbformat.write(notebook, path)
+    assert "a path of this machine" in "; ".join(stored_badly(path))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_stored_outputs_are_those_of_the_code_beside_them(path):
+    """A split, a variable or a column exchanged in a cell: then what stands below it was made by other code."""
+    entry = runs.read_json(ROOT / "notebooks" / "reference" / "quick" / "summary.json")["chapters"][path.stem]
+    assert entry["code"] == fingerprint.code(path), "run the chapter again, then cifar-course refresh"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks" / "reference").glob("*/*/metrics.json")),
+                         ids=lambda path: "/".join(path.parts[-3:-1]))
+def test_no_split_was_measured_under_anothers_name(path):
+    """Two splits never give the very same loss."""
+    metrics = runs.read_json(path)
+    for name, value in metrics.items():
+        if (kind := re.search(r"\.val\.(loss|mse|recon_nats)$", name)):
+            others = [name.replace(".val.", f".{other}.") for other in ("train", "test")]
+            assert all(metrics.get(other) != value for other in others), (name, kind[1])
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -232,3 +232,70 @@ def test_a_ladder_shows_each_change_from_the_value_before_to_the_value_after():
 def test_points_may_have_lines_to_compare_with():
     panel = plotting.scatter({"a": (1, 0.5)}, "Points", "x", "y", reference={"people": 0.95}).axes[0]
     assert [line.get_ydata()[0] for line in panel.lines if line.get_label() == "people"] == [0.95]
+
+
+def labels_of(panel):
+    return panel.get_xlabel(), panel.get_ylabel()
+
+
+def ticks_of(axis):
+    return [text.get_text() for text in axis.get_ticklabels()]
+
+
+def test_axes_of_every_chart_are_not_exchanged():
+    x, y = [1.0, 2.0, 4.0], [0.1, 0.5, 0.3]
+    charts = {
+        "lines": plotting.lines({"a": (x, y)}, "T", "across", "up"),
+        "scatter": plotting.scatter({"a": (x, y)}, "T", "across", "up", arrow=((1, 0.1), (4, 0.3), "theirs")),
+        "histograms": plotting.histograms({"a": np.arange(8)}, "T", "across", "up"),
+        "class_bars": plotting.class_bars({"a": np.arange(10)}, "T", "across", ylabel="up"),
+        "bars": plotting.bars(["a", "b"], [0.2, 0.7], title="T", xlabel="across", ylabel="up"),
+        "classes": plotting.scatter_classes(np.array([[1, 2]]), [0], "T", "across", "up"),
+        "panels": plotting.small_multiples({"one": {"a": (x, y)}, "two": {"a": (y, x)}}, "T", "across", "up"),
+    }
+    labels = {name: labels_of(figure.axes[0]) for name, figure in charts.items()}
+    assert labels == dict.fromkeys(charts, ("across", "up"))
+    for name in ("lines", "scatter"):
+        assert np.array_equal(charts[name].axes[0].lines[0].get_xydata(), np.transpose([x, y]))
+    [arrow] = [text for text in charts["scatter"].axes[0].texts if text.arrow_patch]
+    assert (arrow.xyann, arrow.xy) == ((1, 0.1), (4, 0.3))  # from, to
+    assert charts["histograms"].axes[0].patches[0].get_data().values.sum() == pytest.approx(100)
+    one, two = charts["panels"].axes[:2]
+    assert (one.get_title(loc="left"), two.get_title(loc="left")) == ("one", "two")
+    assert list(two.lines[0].get_xdata()) == y
+    left, right = plotting.runs_needed({"cnn_kernel_3": [1, 2], "b": [0, 1]}, {"cnn_kernel_3": 1.5, "b": 0.5},
+                                       {"order": ([1, 10], [0.5, 1])}, "T", "points").axes
+    reported = [line for line in left.lines if str(line.get_label()).endswith("reported, one run")]
+    assert [line.get_ydata()[0] for line in reported] == [1.5, 0.5]
+    assert list(right.lines[0].get_xdata()) == [1, 10]
+
+
+def test_every_row_and_bar_bears_its_own_name():
+    confusion = plotting.confusion_matrix(np.eye(10), "T").axes[0]
+    assert ticks_of(confusion.xaxis) == ticks_of(confusion.yaxis) == list(CLASS_NAMES)
+    panel = plotting.class_bars({"a": np.arange(10)}, "T", "x").axes[0]
+    assert ticks_of(panel.yaxis) == list(CLASS_NAMES)
+    assert [bar.get_width() for bar in panel.patches] == list(range(10))
+    panel = plotting.bars(["low", "high"], [0.2, 0.7], title="T", xlabel="x").axes[0]
+    assert ticks_of(panel.yaxis) == ["low", "high"] and [bar.get_width() for bar in panel.patches] == [0.2, 0.7]
+    shares, loss = plotting.metrics_by_split({"test": {"recall": 0.1, "accuracy": 0.2, "loss": 3.0}}, "T").axes
+    assert ticks_of(shares.xaxis) == ["recall", "accuracy"]
+    assert [bar.get_height() for bar in shares.patches] == [0.1, 0.2]
+    assert labels_of(loss) == ("", "loss (nats an image)") and loss.patches[0].get_height() == 3
+    grid = plotting.class_grid(IMAGES, np.arange(20) % 10, per_class=2).axes
+    assert [panel.get_ylabel() for panel in grid[::2]] == list(CLASS_NAMES)
+    assert np.array_equal(grid[7].images[0].get_array(), IMAGES[13].transpose(1, 2, 0))  # the second cat
+    outputs = np.full((3, 3, 32, 32), 0.5, np.float32)
+    pair = plotting.reconstructions(IMAGES[:3], outputs, "T", each=1).axes
+    assert (pair[0].get_ylabel(), pair[3].get_ylabel()) == ("original", "decoded")
+    assert (pair[3].images[0].get_array() == 0.5).all() and np.ptp(pair[0].images[0].get_array()) > 0.5
+
+
+def test_each_point_has_the_colour_of_its_class():
+    points = np.stack([np.arange(10), 10.0 * np.arange(10)], 1)
+    drawn = plotting.scatter_classes(points, range(10), "T", "x", "y").axes[0].collections[0]
+    assert all(y == 10 * x for x, y in drawn.get_offsets())
+    found = zip(drawn.get_offsets(), drawn.get_facecolors())
+    colours = {int(x): tuple(np.round(colour[:3], 3)) for (x, _), colour in found}
+    wanted = [tuple(np.round(plotting.to_rgb(colour), 3)) for colour in plotting.CLASS_COLOURS.values()]
+    assert [colours[k] for k in range(10)] == wanted

@@ -109,3 +109,9 @@ def test_missing_and_new_metrics_are_told():
     rows = regression.compare({"a.accuracy": 1.0}, {"b.accuracy": {"mean": 1.0, "tolerance": 0.1}})
     assert "not in the reference" in rows[0]
     assert "missing" in rows[1]
+
+
+def test_memory_is_in_megabytes():
+    import psutil
+    now = psutil.Process().memory_info().rss / 2**20
+    assert 0.9 * now < regression.peak_memory_mb() < 50 * now

@@ -397,3 +397,70 @@ def test_the_environment_may_choose_a_precision_that_there_is(monkeypatch):
     monkeypatch.setenv("CIFAR_COURSE_PRECISION", "fp16")
     with pytest.raises(ValueError, match="CIFAR_COURSE_PRECISION must be"):
         training.pick_precision(torch.device("cpu"))
+
+
+def test_with_averaged_weights_the_average_is_what_validation_measures(splits):
+    model = small_cnn()
+    history = training.fit(model, *loaders(splits), epochs=2, learning_rate=1e-2, keep="average", progress=False)
+    measured = training.evaluate_loss(model, loaders(splits)[1], losses.classification(), history.precision)
+    assert measured["loss"] == history.curve("val", "loss")[2]
+
+
+def test_a_resumed_training_still_knows_its_best_epoch(splits, tmp_path):
+    class Stopping(losses.Classification):
+        steps = 0
+
+        def __call__(self, model, inputs, labels):
+            Stopping.steps += model.training
+            if Stopping.steps == 30:  # in the third epoch of 12 batches
+                raise RuntimeError
+            return super().__call__(model, inputs, labels)
+
+    def grows(progress):  # so the first epoch is the best
+        return 1.0 if progress < 0.25 else 30.0
+
+    def fit(model, **more):
+        return training.fit(model, *loaders(splits), epochs=4, learning_rate=5e-3, progress=False, schedule=grows,
+                            **more)
+
+    whole, resumed, path = small_cnn(), small_cnn(), tmp_path / "model.safetensors"
+    expected = fit(whole)
+    stopping = Stopping()
+    with pytest.raises(RuntimeError):
+        fit(small_cnn(), loss=stopping, checkpoint=path)
+    history = fit(resumed, loss=stopping, checkpoint=path)
+    assert history.best_epoch == expected.best_epoch == 1
+    assert same_weights(resumed, whole) and history.table.equals(expected.table)
+
+
+def plain(splits, **settings):
+    return Batches(splits[0], **({"batch_size": 100, "shuffle": True} | settings))
+
+
+@pytest.mark.parametrize(("fit", "batch"), [
+    ({"learning_rate": 2e-3}, {}), ({"weight_decay": 0.5}, {}), ({"seed": 1}, {}),
+    ({"schedule": training.cosine()}, {}),
+    ({"loss": losses.classification(0.3)}, {}), ({"keep": "average"}, {}), ({"optimizer": torch.optim.Adam}, {}),
+    ({}, {"seed": 1}), ({}, {"flip": True}), ({}, {"shift": 1}), ({}, {"cutout": 4}), ({}, {"border": "mirrored"}),
+    ({}, {"normalisation": batches.UNIT_RANGE}), ({}, {"batch_size": 50})], ids=str)
+def test_a_finished_training_of_other_settings_is_not_taken(splits, tmp_path, monkeypatch, fit, batch):
+    monkeypatch.setenv("CIFAR_COURSE_CONTINUE", "1")
+    path = tmp_path / "model.safetensors"
+    training.fit(small_cnn(), plain(splits), epochs=1, checkpoint=path, progress=False)
+    stamp = path.read_bytes()
+    training.fit(small_cnn(), plain(splits), epochs=1, checkpoint=path, progress=False)
+    assert path.read_bytes() == stamp
+    training.fit(small_cnn(), plain(splits, **batch), epochs=1, checkpoint=path, progress=False, **fit)
+    assert path.read_bytes() != stamp
+
+
+def test_a_triangle_begins_and_ends_low():
+    assert [training.triangular()(at) for at in (0, 0.15, 0.3, 1)] == pytest.approx([0.01, 0.5, 1, 0.01])
+
+
+def test_a_checkpoint_of_fit_says_how_its_images_were_normalised(splits, tmp_path):
+    path, odd = tmp_path / "model.safetensors", batches.Normalisation((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    training.fit(models.MLP((4,)), plain(splits, normalisation=odd), epochs=1, checkpoint=path, progress=False,
+                 header={"split_seed": 5})
+    found = checkpoints.load(path)
+    assert found.normalisation == odd and found.split_seed == 5

@@ -45,6 +45,13 @@ def fixed(root: Path, notebook: Path, parameters: dict[str, Any]) -> Fingerprint
     }
 
 
+def code(notebook: Path) -> str:
+    """SHA-256 of a notebook's code cells: what its outputs were made by. Text may change without a run."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code_cells = [cell for cell in cells if cell["cell_type"] == "code" and not setup_cell.is_setup(cell)]
+    return digest(json.dumps(["".join(cell["source"]) for cell in code_cells]))
+
+
 def inputs(root: Path, recorded: dict[str, str | None]) -> dict[str, str | None]:
     """What the files that a chapter read (`inputs.json`: path → SHA-256, null for one it missed) are now."""
     return {path: file_digest(root / path) for path in recorded}

@@ -94,6 +94,11 @@ def _summary(plan: execute.Plan, reference: Path, exist: list[str]) -> dict[str,
     for chapter in plan.chapters:
         entry = {key: value for key, value in summary["chapters"][chapter.name].items() if key != "finished"}
         day = str(summary["chapters"][chapter.name].get("finished", ""))[:10]
-        chapters[chapter.name] = {**entry, "date": day, "fingerprint": fingerprint.short(entry["fingerprint"])}
+        chapters[chapter.name] = {
+            **entry,
+            "date": day,
+            "fingerprint": fingerprint.short(entry["fingerprint"]),
+            "code": fingerprint.code(chapter.path),
+        }
     kept = {key: summary[key] for key in _KEPT if key in summary}
     return {**kept, "chapters": {name: chapters[name] for name in exist if name in chapters}}
