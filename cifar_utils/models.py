@@ -459,7 +459,9 @@ def train_mflop(model: nn.Module) -> float:
     """Give the compute of one training image in MFLOP.
 
     The backward pass costs twice the forward pass, once for the weights and once for the layer's input; the first
-    layer needs no gradient for its input, which is the image.
+    layer needs no gradient for its input, which is the image, and none for its weights where they are frozen.
     """
     forward = layer_table(model)["MFLOP"]
-    return 3 * float(forward.sum()) - float(forward[forward > 0].iloc[0])
+    first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
+    passes_less = 1 if first.weight.requires_grad else 2
+    return 3 * float(forward.sum()) - passes_less * float(forward[forward > 0].iloc[0])

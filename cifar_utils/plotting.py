@@ -628,9 +628,11 @@ def ladder(names: Sequence[str], values: Any, title: str, xlabel: str, *, low: A
     panel.set_yticks(range(len(names)), [str(name) for name in names])
     panel.invert_yaxis()
     panel.grid(axis="y", visible=False)
-    panel.margins(x=0.05)
-    panel.set_xlim(right=panel.get_xlim()[1] + 0.22 * np.ptp(panel.get_xlim()))  # room for the last words
-    panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    every = np.concatenate([_array(each).astype(float) for each in (values, low, high) if each is not None])
+    least, most = np.nanmin(every), np.nanmax(every)
+    span = (most - least) or 0.01
+    panel.set_xlim(least - 0.04 * span, most + 0.28 * span)  # room for the words beside the last
+    panel.xaxis.set_major_formatter(PercentFormatter(1.0))
     _finish(panel, title, xlabel, "")
     return figure
 

@@ -370,6 +370,50 @@ section.add("failed_check_forgotten", "a long check that fails is not named",
 section.add("check_begins_too_early", "a chapter is checked before those whose weights it takes",
             "if not check.after & open_ends]", "if True]")
 
+# ---------------------------------------------------------------------------------------------- found by an audit
+
+section = faults_in("cifar_utils/training.py", "test_training")
+section.add("average_not_validated", "validation measures the last weights, not the average that is kept",
+            "evaluated = self.average.module if self.average is not None else self.model", "evaluated = self.model")
+section.add("best_epoch_lost", "a resumed training forgets which epoch was the best",
+            'self.best_epoch = header["best_epoch"]', "self.best_epoch = 0")
+section.add("seed_not_in_settings", "a finished training of another seed is taken",
+            '"keep": keep, "seed": seed,\n', '"keep": keep,\n')
+section.add("normalisation_not_stored", "a checkpoint says another normalisation than that of its training",
+            "normalisation=train.normalisation,", "normalisation=type(train.normalisation)((0, 0, 0), (1, 1, 1)),")
+section = faults_in("cifar_utils/claims.py", "test_claims")
+section.add("claim_one_sided", "a claim far above what was measured counts as confirmed",
+            "low <= top and high >= bottom", "high >= bottom")
+section.add("claim_columns_exchanged", "the table shows what was measured under what is said",
+            "(claim.source, claim.says, claim.measured + guess,", "(claim.source, claim.measured + guess, claim.says,")
+section = faults_in("cifar_utils/plotting.py", "test_plotting")
+section.add("bars_misnamed", "bars bear each other's names",
+            "panel.set_yticks(range(len(names)), [_label(name) for name in names])\n    panel.invert_yaxis()\n"
+            '    panel.grid(axis="y", visible=False)\n    panel.set_xscale',
+            "panel.set_yticks(range(len(names)), [_label(name) for name in names[::-1]])\n    panel.invert_yaxis()\n"
+            '    panel.grid(axis="y", visible=False)\n    panel.set_xscale')
+section.add("points_in_other_colours", "points in the plane have the colours of other classes",
+            "[_array(labels)[order]]", "[_array(labels)]")
+section = faults_in("cifar_utils/batches.py", "test_batches")
+section.add("cutout_on_the_diagonal", "squares are cut out on the diagonal only",
+            "(columns >= column[:, None] - low) & (columns < column[:, None] + high)",
+            "(columns >= row[:, None] - low) & (columns < row[:, None] + high)")
+section.add("flip_by_place", "which image is mirrored depends on its place in the batch",
+            "torch.where(mirrored[chosen, None],", "torch.where(mirrored[:count, None],")
+section = faults_in("cifar_utils/evaluation.py", "test_evaluation")
+section.add("absent_class_counts", "a class without images counts as never recognised",
+            'present = table[table["support"] > 0]', "present = table")
+section.add("ssim_range", "SSIM is told that pixels reach to 2",
+            '*part, data_range=1.0, reduction="none"', '*part, data_range=2.0, reduction="none"')
+section = faults_in("cifar_utils/analysis.py", "test_analysis")
+section.add("folds_without_seed", "folds are the same for every seed", "random_state=seed", "random_state=0")
+section = faults_in("notebooks/03_cnn.ipynb", "test_notebooks")
+section.add("test_is_validation", "what is called the test split is the validation split",
+            'splits.val, splits.test.subset(test_size)', 'splits.val, splits.val.subset(test_size)')
+section = faults_in("notebooks/02_mlp.ipynb", "test_notebooks")
+section.add("wrong_variable", "a sentence on one model tells of another",
+            'b=gap_of("mlp_exercise5"), c=val_to_test(', 'b=gap_of("mlp_best"), c=val_to_test(')
+
 # ------------------------------------------------------------------------------------------------------------- text
 
 section = faults_in("notebooks/03_cnn.ipynb", "test_notebooks", "test_exercises")

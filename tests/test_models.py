@@ -339,3 +339,8 @@ def test_layers_are_named_by_what_they_give():
     assert models.layer_table(models.CNN())["layer"].tolist() == [
         "convolution 3×3, 32 filters", "maximum pooling 2×2", "ReLU", "convolution 3×3, 64 filters",
         "maximum pooling 2×2", "ReLU", "dense, 128 units", "ReLU", "dense, 10 units"]
+
+
+def test_frozen_filters_cost_no_backward_pass():
+    frozen, trained = (models.train_mflop(models.FastCNN((8, 16, 16), whitening=which)) for which in (True, False))
+    assert trained - frozen == pytest.approx(2 * 24 * 12 * 31 * 31 / 1e6)  # the gradient of the first weights

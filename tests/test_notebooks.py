@@ -278,6 +278,20 @@ def test_settings_are_those_that_did_best_on_validation(chapter, model, prefix):
                 assert parameters[prefix + name] == best[name], f"{model}, {profile}: {name}"
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "nesterov", "muon"])
+def test_each_optimiser_of_the_ladder_has_the_rate_that_did_best_on_validation(optimizer):
+    log = pd.read_csv(ROOT / "notebooks" / "reference" / "recipes.csv")
+    tries = log[log["model"] == f"ladder_{optimizer}"]
+    parameters = chapters.select(chapters.list_chapters(ROOT), ["08_to_94_percent"])[0].defaults()
+    best = tries.loc[tries["val_accuracy"].idxmax()]
+    assert best["learning_rate"] == parameters[f"{optimizer}_rate"]
+    assert best["weight_decay"] == parameters[f"{optimizer}_decay"]
+    for column, name in (("images", "ladder_images"), ("epochs", "ladder_epochs"), ("batch_size", "batch_size")):
+        assert set(tries[column]) == {parameters[name]}
+    rates = sorted(tries["learning_rate"])
+    assert rates[0] < best["learning_rate"] < rates[-1]  # the best is no end of the range
+
+
 class Images(HTMLParser):
     """Collects the alternative text of every image on a page."""
 
