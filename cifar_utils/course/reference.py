@@ -1,19 +1,20 @@
-"""Measures how far a metric may lie from the reference: the quick profile over seeds, and once as on another machine.
+"""Measures how far a metric may lie from the reference: the quick profile over seeds, and twice as on other machines.
 
-Every chapter is run with n seeds, and with the first of them once more in float32, on one thread and with the older
-vector instructions: what another x86 machine without bfloat16 would compute. From these n + 1 runs:
+Every chapter is run with n seeds, and with the first of them once more on one thread, and once in float32, on one
+thread and with the older vector instructions: what another x86 machine without bfloat16 would compute. From these
+r = n + 2 runs:
 
-- A metric that came out the same on "the other machine" (to nine digits: sums may be taken in another order) is
-  deterministic: expected is its value with the first seed, and its **tolerance is zero**. Times, and deviations over
-  a chapter's own seeds, are not compared at all.
+- A metric that came out the same in all runs with the first seed (to nine digits: sums may be taken in another order)
+  is deterministic: expected is its value with that seed, and its **tolerance is zero**. Times, and deviations over a
+  chapter's own seeds, are not compared at all.
 - Every other metric is expected at its mean, give or take a prediction interval for one more run,
 
-      t(1 − 0.01 / (2 m); ν) · s · √(1 + 1 / (n + 1)),
+      t(1 − 0.01 / (2 m); ν) · s · √(1 + 1 / r),
 
   where m is the number of these metrics in all chapters: the error is 1 % for the whole family (Bonferroni), not for
-  each. The variance s² = (n s₁² + 10 s₀²) / (n + 10) weighs the metric's own variance s₁², which has n degrees of
-  freedom, with that pooled over all metrics of its kind s₀², as if that had 10: ν = n + 10 (a moderated t: Smyth 2004).
-  Of losses and other numbers with a unit the deviation is taken relative to the mean.
+  each. The variance s² = ((r − 1) s₁² + 10 s₀²) / (r + 9) weighs the metric's own variance s₁², which has r − 1
+  degrees of freedom, with that pooled over all metrics of its kind s₀², as if that had 10: ν = r + 9 (a moderated t:
+  Smyth 2004). Of losses and other numbers with a unit the deviation is taken relative to the mean.
 - No tolerance is below its kind's floor: with few seeds the same value can come out twice by chance. None is above
   its kind's cap: labels shifted by one, a tenfold learning rate or a forgotten zero_grad must fall outside.
 
@@ -43,15 +44,16 @@ from cifar_utils.regression import ROUNDING
 FAMILY_ERROR = 0.01
 POOLED_DEGREES = 10  # how many degrees of freedom the deviation pooled over a kind counts for
 SEEDS_APART = 1000  # chapters that train several networks number their seeds onwards from their `seed`
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 OTHER_MACHINE = {
+    **ONE_THREAD,
     "CIFAR_COURSE_PRECISION": "float32",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
     "OPENBLAS_CORETYPE": "Haswell",
 }
+ELSEWHERE = {"one_thread": ONE_THREAD, "other_machine": OTHER_MACHINE}  # both with the first seed
 NOT_COMPARED = ("*.seconds", "*.std", "*_deviation", "*.seeds_needed")
 
 
@@ -76,7 +78,6 @@ KINDS = (  # the first whose pattern fits
             "*near_duplicates_within_*",
             "*.confirmed",
             "*.confused_pairs",
-            "*active_units*",
         ),
         2.0,
         10.0,
@@ -122,23 +123,23 @@ def kind_of(metric: str) -> Kind:
     return next(kind for kind in KINDS if any(fnmatch.fnmatchcase(metric, pattern) for pattern in kind.patterns))
 
 
-def summarise(seeds: list[dict[str, float]], other: dict[str, float]) -> dict[str, dict[str, Any]]:
+def summarise(seeds: list[dict[str, float]], elsewhere: list[dict[str, float]]) -> dict[str, dict[str, Any]]:
     """Give mean and deviation of each metric of a chapter, from the metrics of its runs; None: not compared.
 
-    A deterministic metric has the first run's value as its mean, and no deviation. Raises CourseError where a run has
-    other metrics than the first.
+    elsewhere: the runs with the first seed again, as other machines would compute them. A deterministic metric has the
+    first run's value as its mean, and no deviation. Raises CourseError where a run has other metrics than the first.
     """
     names = seeds[0].keys()
-    for run in (*seeds, other):
+    for run in (*seeds, *elsewhere):
         if run.keys() != names:
             odd = ", ".join(sorted(names ^ run.keys())[:5])
             raise CourseError(f"The runs do not record the same metrics, so they cannot be compared: {odd}")
     entries: dict[str, dict[str, Any]] = {}
     for name in sorted(names):
-        values = [run[name] for run in (*seeds, other)]
+        values = [run[name] for run in (*seeds, *elsewhere)]
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in NOT_COMPARED):
             entries[name] = {"mean": values[0], "deviation": None, "compared": False}
-        elif math.isclose(seeds[0][name], other[name], rel_tol=ROUNDING):
+        elif all(math.isclose(seeds[0][name], run[name], rel_tol=ROUNDING) for run in elsewhere):
             entries[name] = {"mean": values[0], "deviation": 0.0, "compared": True}
         else:
             deviation = float(np.std(values, ddof=1))
@@ -149,10 +150,10 @@ def summarise(seeds: list[dict[str, float]], other: dict[str, float]) -> dict[st
 def add_tolerances(chapters: dict[str, dict[str, Any]]) -> None:
     """Give every metric of every chapter its `tolerance`, in place, by this module's formula.
 
-    chapters: name → {"seeds": n, "metrics": {metric: {"mean", "deviation", "compared"}}}. None: it is not compared.
+    chapters: name → {"runs": r, "metrics": {metric: {"mean", "deviation", "compared"}}}. None: it is not compared.
     """
     varying = [
-        (name, entry, chapter["seeds"])
+        (name, entry, chapter["runs"])
         for chapter in chapters.values()
         for name, entry in chapter["metrics"].items()
         if entry["compared"] and entry["deviation"]
@@ -164,13 +165,13 @@ def add_tolerances(chapters: dict[str, dict[str, Any]]) -> None:
     for chapter in chapters.values():
         for entry in chapter["metrics"].values():
             entry["tolerance"] = 0.0 if entry["compared"] else None
-    for name, entry, seeds in varying:
+    for name, entry, count in varying:
         kind = kind_of(name)
         unit = _unit(kind, entry["mean"])
         pooled = float(np.mean(variances[kind.name]))
-        degrees = seeds + POOLED_DEGREES
-        variance = (seeds * (entry["deviation"] / unit) ** 2 + POOLED_DEGREES * pooled) / degrees
-        half = _quantile(len(varying), degrees) * math.sqrt(variance * (1 + 1 / (seeds + 1)))
+        degrees = count - 1 + POOLED_DEGREES
+        variance = ((count - 1) * (entry["deviation"] / unit) ** 2 + POOLED_DEGREES * pooled) / degrees
+        half = _quantile(len(varying), degrees) * math.sqrt(variance * (1 + 1 / count))
         entry["tolerance"] = unit * min(max(half, kind.floor), kind.cap)
 
 
@@ -198,7 +199,7 @@ def measure(root: Path, chapters: Iterable[Chapter], seeds: int, execute_plan: C
             raise CourseError(f"{chapter.name} has no parameter seed, so its deviation cannot be measured.")
         first = chapter.parameters["seed"].default
         plans = [_plan(root, chapter, f"seed_{k}", first + SEEDS_APART * k, {}) for k in range(seeds)]
-        plans.append(_plan(root, chapter, "other_machine", first, OTHER_MACHINE))
+        plans += [_plan(root, chapter, name, first, environment) for name, environment in ELSEWHERE.items()]
         for plan in plans:
             execute_plan(plan)
             _check_inputs(plan, chapter)
@@ -229,7 +230,10 @@ def _check_inputs(plan: execute.Plan, chapter: Chapter) -> None:
 
 
 def write(path: Path, chapter: Chapter, folders: list[Path], root: Path) -> None:
-    """Put a chapter's means, deviations and verdicts, from its runs, into the file; tolerances of all are made anew."""
+    """Put a chapter's means, deviations and verdicts into the file; tolerances of all chapters are made anew.
+
+    folders: the runs over seeds, then those elsewhere.
+    """
     content = runs.read_json(path) if path.is_file() else {}
     stored = content.get("chapters", {})
     metrics = [runs.read_json(folder / chapter.name / "metrics.json") for folder in folders]
@@ -238,11 +242,12 @@ def write(path: Path, chapter: Chapter, folders: list[Path], root: Path) -> None
         for claim in runs.read_json(folder / chapter.name / "claims.json"):
             verdicts[claim["id"]].add(claim["verdict"])
     stored[chapter.name] = {
-        "seeds": len(folders) - 1,
+        "seeds": len(folders) - len(ELSEWHERE),
+        "runs": len(folders),
         "parameters": chapter.defaults(),
         "measured_on": {**machine(), "commit": commit_of(root), "date": datetime.now(UTC).date().isoformat()},
         "verdicts": {name: sorted(seen) for name, seen in verdicts.items()},
-        "metrics": summarise(metrics[:-1], metrics[-1]),
+        "metrics": summarise(metrics[: -len(ELSEWHERE)], metrics[-len(ELSEWHERE) :]),
     }
     add_tolerances(stored)
     runs.write_json(path, {"formula": __doc__.split("\n")[0], "chapters": dict(sorted(stored.items()))})
