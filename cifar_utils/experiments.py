@@ -45,7 +45,8 @@ def grid(settings: Sequence[Setting], seeds: Sequence[int], train_one: TrainOne,
         done[key] = {**setting, "seed": seed, **numbers, "seconds": time.perf_counter() - began}
         rows.append(done[key])
         if path is not None:
-            runs.write_whole(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+            # As objects: a column that some rows lack would else turn whole numbers into fractions.
+            runs.write_whole(path, pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n"))
     return pd.DataFrame([{**done[_key(setting, seed, settings)], **setting, "seed": seed} for setting, seed in wanted])
 
 

@@ -156,3 +156,16 @@ def test_power_refuses_what_no_number_of_runs_can_find():
         experiments.power_of(0.1, 1, 1)
     with pytest.raises(ValueError, match="positive deviation"):
         experiments.power_of(0.1, 0, 5)
+
+
+def test_a_setting_that_only_some_runs_have_is_found_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("CIFAR_COURSE_CONTINUE", "1")
+    settings, done = [{"model": "a"}, {"model": "b", "images": 20_000}], []
+
+    def train_one(setting, seed):
+        done.append(setting["model"])
+        return {"accuracy": 0.5}
+
+    for _ in range(2):
+        experiments.grid(settings, [0], train_one, path=tmp_path / "grid.csv", progress=False)
+    assert done == ["a", "b"]
