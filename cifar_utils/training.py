@@ -27,7 +27,7 @@ from cifar_utils.batches import Batches
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 Loss = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
-AVERAGE_DECAY = 0.99  # keep="average": weights count 1 % less with each step that has been made since
+AVERAGE_SHARE = 0.05  # keep="average": the average reaches back over about this share of the training's steps
 
 
 class NonFiniteLoss(RuntimeError):
@@ -173,13 +173,13 @@ def fit(model: nn.Module, train: Batches, val: Batches | None = None, *, epochs:
     return history
 
 
-def _average(averages: Tensors, values: Tensors, count: Tensor | int) -> None:
+def _average(averages: Tensors, values: Tensors, count: Tensor | int, *, decay: float) -> None:
     """Move averages over `count` steps on to the next step's values, in place.
 
-    The values of step k of n count AVERAGE_DECAY**(n - k), divided by the sum of these: a short training's average is
-    not held back by its first steps (the correction of Kingma & Ba 2015).
+    The values of step k of n count decay**(n - k), divided by the sum of these, so that the first steps do not hold
+    the average back (the correction of Kingma & Ba 2015).
     """
-    share = (1 - AVERAGE_DECAY) / (1 - AVERAGE_DECAY ** (int(count) + 1))
+    share = (1 - decay) / (1 - decay ** (int(count) + 1))
     if averages[0].is_floating_point():
         torch._foreach_lerp_(averages, values, share)
     else:  # a counter of batch norm
@@ -210,7 +210,9 @@ class _Training:
         memory = torch.channels_last if settings["layout"] == "channels_last" else torch.contiguous_format
         model.to(device=self.device, memory_format=memory)  # type: ignore[call-overload]
         self.optimizer = _build_optimizer(optimizer, model, settings["learning_rate"], settings["weight_decay"])
-        self.average = AveragedModel(model, multi_avg_fn=_average, use_buffers=True) if keep == "average" else None
+        reach = max(1.0, AVERAGE_SHARE * settings["epochs"] * len(train))
+        average = functools.partial(_average, decay=1 - 1 / reach)
+        self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True) if keep == "average" else None
         self.rows: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self.best_loss, self.best_epoch = math.inf, 0

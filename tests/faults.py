@@ -111,7 +111,7 @@ section.add("training_means_averaged", "training loss: every batch counts alike,
 section.add("schedule_ignored", "the learning rate stays as it is",
             "(self.schedule(step / steps) if self.schedule else 1.0)", "1.0")
 section.add("average_too_slow", "averaged weights lag ten times as far behind",
-            "AVERAGE_DECAY = 0.99 ", "AVERAGE_DECAY = 0.999 ")
+            "AVERAGE_SHARE = 0.05 ", "AVERAGE_SHARE = 0.5 ")
 section.add("weight_decay_dropped", "weight decay never reaches the optimizer",
             '"weight_decay": weight_decay}\n    if "fused"', '"weight_decay": 0.0}\n    if "fused"')
 section.add("same_batches_every_epoch", "each epoch sees the first one's batches",
@@ -360,7 +360,7 @@ section.add("views_leave_evaluation_mode", "after predicting with views a model 
             "        self.training = model.training  # to be left as it was\n", "")
 section = faults_in("cifar_utils/training.py", "test_training")
 section.add("average_held_back", "the average remembers its first step too well",
-            "(1 - AVERAGE_DECAY) / (1 - AVERAGE_DECAY ** (int(count) + 1))", "1 - AVERAGE_DECAY")
+            "(1 - decay) / (1 - decay ** (int(count) + 1))", "1 - decay")
 section = faults_in("cifar_utils/plotting.py", "test_plotting")
 section.add("gain_of_the_next", "a ladder writes the next change's gain beside a change",
             "gains = np.diff(values, prepend=values[0])", "gains = np.diff(values, append=values[-1])")

@@ -210,7 +210,7 @@ def test_keep_decides_whose_weights_the_model_has(splits, keep, kept):
 
 
 def test_averaged_weights_are_the_running_average(splits):
-    made = Batches(splits[0], batch_size=100, shuffle=True)
+    made = Batches(splits[0], batch_size=10, shuffle=True)
     model, by_hand = small_cnn(), small_cnn()
     training.fit(model, made, epochs=1, keep="average", precision="float32", progress=False)
     seen = []
@@ -221,9 +221,9 @@ def test_averaged_weights_are_the_running_average(splits):
             return super().__call__(model, inputs, labels)
 
     training.fit(by_hand, made, epochs=1, loss=Noting(), precision="float32", progress=False)
-    assert training.AVERAGE_DECAY == 0.99  # as its comment says: 1 % less with each step
     steps = [*seen[1:], by_hand.state_dict()]
-    shares = [0.99 ** age for age in reversed(range(len(steps)))]
+    assert len(steps) == 60 and training.AVERAGE_SHARE == 0.05  # so the average reaches back over 3 steps
+    shares = [(1 - 1 / 3) ** age for age in reversed(range(len(steps)))]
     for name, value in model.state_dict().items():
         average = sum(share * weights[name] for share, weights in zip(shares, steps)) / sum(shares)
         assert torch.allclose(value, average, atol=1e-6)
