@@ -27,10 +27,9 @@ MLP_BEST = CNN_BEST | {"model": "mlp_best", "epochs": 8, "dropout": 0.1, "shift"
 MLP_FULL = MLP_BEST | {"profile": "full", "epochs": 16}
 LADDER = CNN_BEST | {"batch_size": 250, "epochs": 2, "dropout": 0.0, "images": 20_000}
 OPTIMIZERS = {"ladder_adamw": torch.optim.AdamW, "ladder_nesterov": optimizers.nesterov(),
-              "ladder_muon": optimizers.muon(), "ninety_four": optimizers.muon()}
+              "ladder_muon": optimizers.muon()}
 RATES = {"ladder_adamw": (0.01, (5e-3, 1e-2, 2e-2)), "ladder_nesterov": (1e-3, (0.5, 1.0, 2.0)),
          "ladder_muon": (0.0, (0.18, 0.25, 0.35, 0.5))}
-FINAL = LADDER | {"model": "ninety_four", "images": 40_000, "epochs": 3, "batch_size": 500, "weight_decay": 0.0}
 
 
 def settings() -> list[dict[str, Any]]:
@@ -47,8 +46,7 @@ def settings() -> list[dict[str, Any]]:
     full = [MLP_FULL | change for change in ({}, {"dropout": 0.2}, {"dropout": 0.3})]
     ladder = [LADDER | {"model": model, "weight_decay": decay, "learning_rate": rate}
               for model, (decay, rates) in RATES.items() for rate in rates]
-    final = [FINAL | {"learning_rate": rate} for rate in (0.18, 0.25, 0.35)]
-    return published + cnn + mlp + full + ladder + final
+    return published + cnn + mlp + full + ladder
 
 
 def train_one(setting: dict[str, Any], seed: int) -> dict[str, float]:
