@@ -264,6 +264,8 @@ def test_fast_cnn_has_the_layers_of_its_description():
     assert sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in model.modules()) == 6
     assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in with_biases.modules())
     assert sum(isinstance(layer, torch.nn.GELU) for layer in model.modules()) == 7
+    block = ["Conv2d", "MaxPool", "BatchNorm2d", "GELU", "Conv2d", "BatchNorm2d", "GELU"]
+    assert [type(layer).__name__ for layer in model.blocks] == ["GELU", *3 * block, "MaxPool2d"]
     with pytest.raises(ValueError, match="three blocks"):
         models.FastCNN((64, 256))
 
