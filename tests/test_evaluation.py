@@ -153,6 +153,8 @@ def test_views_average_the_logits_of_an_image_its_mirror_image_and_both_moved():
         found = evaluation.predict(model, examples, normalisation=UNIT_RANGE, views=views)
         assert torch.allclose(found.logits, values, atol=1e-5)
         assert model.training  # left as it was
+        evaluation.predict(model.eval(), examples, normalisation=UNIT_RANGE, views=views)
+        assert not any(layer.training for layer in model.modules())
     with pytest.raises(ValueError, match="1, 2 or 6 views"):
         evaluation.predict(model, examples, views=3)
 
