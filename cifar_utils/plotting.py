@@ -618,7 +618,7 @@ def ladder(names: Sequence[str], values: Any, title: str, xlabel: str, *, low: A
         panel.barh(i, gain, 0.6, left=value - gain, color=_PALETTE[0] if gain >= 0 else _PALETTE[3], zorder=2,
                    hatch="" if gain >= 0 else "//", edgecolor="white")
         panel.plot([value, value], [i - 0.3, min(i + 1.3, len(values) - 0.7)], color="#333333", linewidth=1, zorder=3)
-        words = f"{value:.1%}" + (f" ({100 * gain:+.1f})".replace("-", "−") if i else "")
+        words = f"{value:.1%}" + (f" ({100 * gain:+z.1f})".replace("-", "−") if i else "")
         reached = np.nanmax([value, value - gain, *([] if high is None else [_array(high)[i]])])
         panel.annotate(words, (reached, i), (7, 0), textcoords="offset points", va="center", fontsize=9.5, zorder=5,
                        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
