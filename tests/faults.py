@@ -304,6 +304,8 @@ section.add("error_for_each_metric", "an error of 1 % for each metric instead of
             "FAMILY_ERROR / (2 * metrics)", "FAMILY_ERROR / 2")
 section.add("no_cap", "a noisy metric has any tolerance",
             "min(max(half, kind.floor), kind.cap)", "max(half, kind.floor)")
+section.add("exact_by_chance", "an accuracy that agreed in two runs must agree for ever",
+            "_model_of(name) not in varying_models or (kind_of(name).whole and _same(values))", "True")
 
 # ------------------------------------------------------------------------------------ the runner and stored outputs
 

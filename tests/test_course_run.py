@@ -19,7 +19,7 @@ from cifar_utils.course.project import CourseError
 
 OWN = "import os, pathlib\nown = pathlib.Path(os.environ['CIFAR_COURSE_RUN'])"
 LEAVE_PID = OWN + "\n(own / 'pid').write_text(str(os.getpid()))"
-WAIT = "import time\nfor _ in range(600): time.sleep(0.1)"
+WAIT = "import time\n(own / 'waits').touch()\nfor _ in range(600): time.sleep(0.1)"  # after LEAVE_PID
 COUNT = """
 import os, pathlib
 log = pathlib.Path(os.environ["CIFAR_COURSE_RUN"]) / "{name}.log"
@@ -268,7 +268,7 @@ def test_a_kernel_killed_from_outside_ends_the_run_as_failed_and_no_book_is_made
     root = course(tmp_path / "small", **counting("01_first"), _02_second=[LEAVE_PID, WAIT])
     process = command(root)
     try:
-        until(lambda: (root / "runs" / "quick" / "pid").exists(), 60)
+        until(lambda: (root / "runs" / "quick" / "waits").exists(), 60)  # now it is in cell 4 for certain
         psutil.Process(int((root / "runs" / "quick" / "pid").read_text())).kill()
     except BaseException:
         process.kill()

@@ -5,8 +5,10 @@ thread and with the older vector instructions: what another x86 machine without 
 r = n + 2 runs:
 
 - A metric that came out the same in all runs with the first seed (to nine digits: sums may be taken in another order)
-  is deterministic: expected is its value with that seed, and its **tolerance is zero**. Times, and deviations over a
-  chapter's own seeds, are not compared at all.
+  is deterministic: expected is its value with that seed, and its **tolerance is zero**. Where another metric of the
+  same model (the name up to the first dot) moved by more than a thousandth, its training varies: an accuracy that
+  agreed then did so by chance, and only counts and sizes on which *all* runs agree are deterministic. Times, and
+  deviations over a chapter's own seeds, are not compared at all.
 - Every other metric is expected at its mean, give or take a prediction interval for one more run,
 
       t(1 − 0.01 / (2 m); ν) · s · √(1 + 1 / r),
@@ -54,18 +56,23 @@ OTHER_MACHINE = {
     "OPENBLAS_CORETYPE": "Haswell",
 }
 ELSEWHERE = {"one_thread": ONE_THREAD, "other_machine": OTHER_MACHINE}  # both with the first seed
+VARIES = 1e-3  # a metric that moves by so large a share between machines shows that its model's training varies
 NOT_COMPARED = ("*.seconds", "*.std", "*_deviation", "*.seeds_needed")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Metrics that vary alike: name patterns, least and greatest tolerance; relative ones as shares of the mean."""
+    """Metrics that vary alike: name patterns, least and greatest tolerance; relative ones as shares of the mean.
+
+    whole: counts, sizes, yes or no, which can be exact of a model whose training varies.
+    """
 
     name: str
     patterns: tuple[str, ...]
     floor: float
     cap: float
     relative: bool = False
+    whole: bool = False
 
 
 KINDS = (  # the first whose pattern fits
@@ -81,11 +88,13 @@ KINDS = (  # the first whose pattern fits
         ),
         2.0,
         10.0,
+        whole=True,
     ),
     Kind("specificity", ("*.specificity",), 0.001, 0.005),
     Kind("accuracy", ("*.accuracy", "*.balanced_accuracy", "*.precision", "*.recall", "*.f1"), 0.005, 0.05),
     Kind("memorised", ("*one_batch*loss",), 0.001, 0.05),  # nearly zero: what matters is that it is
     Kind("calibration", ("*ece",), 0.005, 0.05),
+    Kind("start", ("*.first_loss",), 0.001, 0.01, True),  # of untrained weights: only their seed moves it
     Kind("loss", ("*loss*", "*nats*", "*bits_per_dim*", "*.mse", "*.psnr_db", "*.ssim"), 0.01, 0.15, True),
     Kind(
         "part",
@@ -114,7 +123,7 @@ KINDS = (  # the first whose pattern fits
         0.01,
         0.15,
     ),
-    Kind("other", ("*",), 0.02, 0.5, True),
+    Kind("other", ("*",), 0.02, 0.5, True, whole=True),
 )
 
 
@@ -126,37 +135,56 @@ def kind_of(metric: str) -> Kind:
 def summarise(seeds: list[dict[str, float]], elsewhere: list[dict[str, float]]) -> dict[str, dict[str, Any]]:
     """Give mean and deviation of each metric of a chapter, from the metrics of its runs; None: not compared.
 
-    elsewhere: the runs with the first seed again, as other machines would compute them. A deterministic metric has the
-    first run's value as its mean, and no deviation. Raises CourseError where a run has other metrics than the first.
+    elsewhere: the runs with the first seed again, as other machines would compute them. A deterministic metric, by
+    this module's rule, has the first run's value as its mean, and no deviation. Raises CourseError where a run has
+    other metrics than the first.
     """
     names = seeds[0].keys()
     for run in (*seeds, *elsewhere):
         if run.keys() != names:
             odd = ", ".join(sorted(names ^ run.keys())[:5])
             raise CourseError(f"The runs do not record the same metrics, so they cannot be compared: {odd}")
+    compared = {name for name in names if not any(fnmatch.fnmatchcase(name, pattern) for pattern in NOT_COMPARED)}
+    again = {name: [seeds[0][name], *(run[name] for run in elsewhere)] for name in compared}
+    varying_models = {_model_of(name) for name, values in again.items() if not _same(values, VARIES)}
     entries: dict[str, dict[str, Any]] = {}
     for name in sorted(names):
         values = [run[name] for run in (*seeds, *elsewhere)]
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in NOT_COMPARED):
-            entries[name] = {"mean": values[0], "deviation": None, "compared": False}
-        elif all(math.isclose(seeds[0][name], run[name], rel_tol=ROUNDING) for run in elsewhere):
-            entries[name] = {"mean": values[0], "deviation": 0.0, "compared": True}
+        if name not in compared:
+            entries[name] = {"mean": values[0], "deviation": None, "compared": False, "deterministic": False}
+        elif _same(again[name]) and (
+            _model_of(name) not in varying_models or (kind_of(name).whole and _same(values))
+        ):
+            entries[name] = {"mean": values[0], "deviation": 0.0, "compared": True, "deterministic": True}
         else:
-            deviation = float(np.std(values, ddof=1))
-            entries[name] = {"mean": float(np.mean(values)), "deviation": deviation, "compared": True}
+            entries[name] = {
+                "mean": float(np.mean(values)),
+                "deviation": float(np.std(values, ddof=1)),
+                "compared": True,
+                "deterministic": False,
+            }
     return entries
+
+
+def _same(values: list[float], share: float = ROUNDING) -> bool:
+    return all(math.isclose(values[0], value, rel_tol=share) for value in values)
+
+
+def _model_of(metric: str) -> str:
+    return metric.partition(".")[0]
 
 
 def add_tolerances(chapters: dict[str, dict[str, Any]]) -> None:
     """Give every metric of every chapter its `tolerance`, in place, by this module's formula.
 
-    chapters: name → {"runs": r, "metrics": {metric: {"mean", "deviation", "compared"}}}. None: it is not compared.
+    chapters: name → {"runs": r, "metrics": {metric: {"mean", "deviation", "compared", "deterministic"}}}. None: it is
+    not compared.
     """
     varying = [
         (name, entry, chapter["runs"])
         for chapter in chapters.values()
         for name, entry in chapter["metrics"].items()
-        if entry["compared"] and entry["deviation"]
+        if entry["compared"] and not entry["deterministic"]
     ]
     variances: dict[str, list[float]] = defaultdict(list)
     for name, entry, _ in varying:
