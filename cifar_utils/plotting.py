@@ -50,7 +50,7 @@ _MODELS = {  # metric name: name for people, colour
     "cnn_kernel_7": ("CNN 7×7", "#CC79A7"), "pca": ("PCA", "#6A6A6A"), "ae": ("Autoencoder", "#009E73"),
     "jpeg": ("JPEG", "#D55E00"), "webp": ("WebP", "#56B4E9"), "gaussian": ("Gaussian", "#444444"),
     "vae": ("VAE", "#CC79A7"), "vae_spatial": ("Spatial VAE", "#8F3F71"), "ladder": ("Ladder", "#0173B2"),
-    "ninety_four": ("To 94 %", "#8C2D04"),
+    "ninety_four": ("Final network", "#8C2D04"),
 }
 MODEL_NAMES = {name: shown for name, (shown, _) in _MODELS.items()}
 MODEL_COLOURS = {name: colour for name, (_, colour) in _MODELS.items()}
