@@ -91,9 +91,14 @@ KINDS = (  # the first whose pattern fits
         whole=True,
     ),
     Kind("specificity", ("*.specificity",), 0.001, 0.005),
-    Kind("accuracy", ("*.accuracy", "*.balanced_accuracy", "*.precision", "*.recall", "*.f1"), 0.005, 0.05),
+    Kind(
+        "accuracy",
+        ("*.accuracy", "*.accuracy_one_view", "*.balanced_accuracy", "*.precision", "*.recall", "*.f1"),
+        0.005,
+        0.05,
+    ),
     Kind("memorised", ("*one_batch*loss",), 0.001, 0.05),  # nearly zero: what matters is that it is
-    Kind("calibration", ("*ece",), 0.005, 0.05),
+    Kind("calibration", ("*ece", "*ece_one_view"), 0.005, 0.05),
     Kind("start", ("*.first_loss",), 0.001, 0.01, True),  # of untrained weights: only their seed moves it
     Kind("loss", ("*loss*", "*nats*", "*bits_per_dim*", "*.mse", "*.psnr_db", "*.ssim"), 0.01, 0.15, True),
     Kind(
