@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from cifar_utils import data, experiments, losses, models, optimizers, runs, training
+from cifar_utils import data, evaluation, experiments, losses, models, optimizers, runs, training
 from cifar_utils.batches import STANDARD, UNIT_RANGE, Batches
 
 SEED = 1  # the chapters begin at 0: what is chosen here is not the luck of their run
@@ -30,6 +30,9 @@ OPTIMIZERS = {"ladder_adamw": torch.optim.AdamW, "ladder_nesterov": optimizers.n
               "ladder_muon": optimizers.muon()}
 RATES = {"ladder_adamw": (0.01, (5e-3, 1e-2, 2e-2)), "ladder_nesterov": (1e-3, (0.5, 1.0, 2.0)),
          "ladder_muon": (0.0, (0.18, 0.25, 0.35, 0.5))}
+FINAL = LADDER | {"model": "ninety_four", "profile": "full", "batch_size": 500, "images": 40_000,
+                  "learning_rate": 0.25, "weight_decay": 0.0}
+SIZES = ("20 20 20 24 24 24 32 32 32", "24 24 24 32 32 32 32", " ".join(10 * ["32"]))  # pixels a side, by epoch
 
 
 def settings() -> list[dict[str, Any]]:
@@ -46,7 +49,8 @@ def settings() -> list[dict[str, Any]]:
     full = [MLP_FULL | change for change in ({}, {"dropout": 0.2}, {"dropout": 0.3})]
     ladder = [LADDER | {"model": model, "weight_decay": decay, "learning_rate": rate}
               for model, (decay, rates) in RATES.items() for rate in rates]
-    return published + cnn + mlp + full + ladder
+    final = [FINAL | {"sizes": sizes, "epochs": len(sizes.split())} for sizes in SIZES]
+    return published + cnn + mlp + full + ladder + final
 
 
 def train_one(setting: dict[str, Any], seed: int) -> dict[str, float]:
@@ -54,6 +58,8 @@ def train_one(setting: dict[str, Any], seed: int) -> dict[str, float]:
     splits = data.split(data.load_cifar10())
     if setting["model"] in OPTIMIZERS:
         return train_ladder(setting, splits, seed)
+    if setting["model"] == "ninety_four":
+        return train_final(setting, splits, seed)
     published = setting["model"] == "cnn_two_layer"
     pixels = UNIT_RANGE if setting["pixels"] == "unit range" else STANDARD
     torch.manual_seed(seed)
@@ -82,6 +88,25 @@ def train_ladder(setting: dict[str, Any], splits: data.Splits, seed: int) -> dic
         learning_rate=setting["learning_rate"], weight_decay=setting["weight_decay"],
         loss=losses.classification(0.2), optimizer=OPTIMIZERS[setting["model"]], schedule=training.triangular(0.2))
     return {f"val_{metric}": float(history.curve("val", metric).iloc[-1]) for metric in ("loss", "accuracy")}
+
+
+def train_final(setting: dict[str, Any], splits: data.Splits, seed: int) -> dict[str, float]:
+    """Train chapter 8's wide network on images whose size grows with the epochs; asked with one view and with six."""
+    sizes = [int(size) for size in setting["sizes"].split()]
+    torch.manual_seed(seed)
+    model = models.FastCNN().whiten(STANDARD.apply(splits.train.images[:1000]))
+    train = Batches(splits.train.subset(setting["images"]), batch_size=setting["batch_size"], shuffle=True,
+                    flip="alternating", shift=setting["shift"], border="mirrored", sizes=sizes, seed=seed,
+                    drop_last=True)
+    history = training.fit(
+        model, train, epochs=setting["epochs"], seed=seed, keep="average", learning_rate=setting["learning_rate"],
+        weight_decay=setting["weight_decay"], loss=losses.classification(0.2), optimizer=optimizers.muon(),
+        schedule=training.triangular(0.2))
+    one, six = (evaluation.predict(model, splits.val, views=views, precision=history.precision) for views in (1, 6))
+    return {**{f"val_{metric}": evaluation.report(one).metrics[metric] for metric in ("loss", "accuracy")},
+            "val_accuracy_six_views": evaluation.report(six).metrics["accuracy"],
+            "mflop": sum(models.train_mflop(model, size) for size in sizes) / len(sizes),
+            "training_seconds": history.seconds}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Shuffled, augmented, normalised batches from images that stay in memory as bytes."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,10 +54,10 @@ def _mirrored_places(size: int, pixels: int) -> Tensor:
 class Batches:
     """Batches of one split: (inputs, labels) pairs, made from bytes when they are asked for.
 
-    Inputs are float32 (B, 3, 32, 32) in channels_last memory order, labels int64 (B,). The order of the images and
-    every augmentation depend on `seed` and the number of the epoch only, so an interrupted training can go on with
-    the very batches that it would have seen. All images of a batch are cut out by one flat gather of pixels; padding
-    is done once.
+    Inputs are float32 (B, 3, H, W), 32 by 32 pixels as CIFAR-10 is stored, in channels_last memory order, labels int64
+    (B,). The order of the images and every augmentation depend on `seed` and the number of the epoch only, so an
+    interrupted training can go on with the very batches that it would have seen. All images of a batch are cut out by
+    one flat gather of pixels; padding is done once.
 
     Args:
         examples: the images, (N, 3, H, W) uint8, with their labels.
@@ -68,13 +68,15 @@ class Batches:
         shift: cut the image out of one that is wider by this many pixels on each side, at a random place.
         border: what these pixels are: "black", or "mirrored" at the image's edge.
         cutout: paint a square of this many pixels in the mean colour at a random place (DeVries & Taylor 2017).
+        sizes: pixels a side in each epoch, the last one also in all epochs after it: images are shrunk to it at the
+            end, so that the first epochs cost less (progressive resizing: Tan & Le 2021). Empty: as they are stored.
         drop_last: leave out a last batch that is not full.
         device: where the images are kept and batches are made; a GPU if there is one.
     """
 
     def __init__(self, examples: Examples, *, batch_size: int = 128, normalisation: Normalisation = STANDARD,
                  shuffle: bool = False, flip: bool | str = False, shift: int = 0, border: str = "black",
-                 cutout: int = 0, seed: int = 0, drop_last: bool = False,
+                 cutout: int = 0, sizes: Sequence[int] = (), seed: int = 0, drop_last: bool = False,
                  device: str | torch.device | None = None) -> None:
         if len(examples) == 0:
             raise ValueError("there are no examples to make batches of")
@@ -87,8 +89,11 @@ class Batches:
         size = min(examples.images.shape[-2:])
         if not 0 <= shift <= size or not 0 <= cutout <= size:
             raise ValueError(f"shift and cutout must lie between 0 and {size} pixels, got {shift} and {cutout}")
+        if not all(1 <= each <= size for each in sizes):
+            raise ValueError(f"images are only shrunk: sizes must lie between 1 and {size}, got {list(sizes)}")
         self.examples, self.batch_size, self.normalisation = examples, batch_size, normalisation
         self.shuffle, self.flip, self.shift, self.border, self.cutout = shuffle, flip, shift, border, cutout
+        self.sizes = tuple(sizes)
         self.seed, self.drop_last = seed, drop_last
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._height, self._width = examples.images.shape[-2:]
@@ -118,11 +123,14 @@ class Batches:
         mirrored = self._mirrored(number, random)
         top, left = torch.randint(0, 2 * self.shift + 1, (2, count), generator=random)
         square = torch.randint(0, self._height, (2, count), generator=random) if self.cutout else None
+        size = self.sizes[min(number, len(self.sizes) - 1)] if self.sizes else self._height
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             chosen = order[start : start + self.batch_size]
             inputs = self._cut(chosen, top, left, mirrored)
             if square is not None:
                 self._paint_square(inputs, *square[:, chosen])
+            if size < self._height:
+                inputs = functional.interpolate(inputs, size=(size, size), mode="bilinear", antialias=True)
             yield inputs, self._labels[chosen.to(self.device)]
 
     def _mirrored(self, number: int, random: torch.Generator) -> Tensor | None:

@@ -169,7 +169,7 @@ class FastCNN(nn.Module):
         for before, after in itertools.pairwise((2 * self.PATCH, *self.channels)):
             layers += [self._convolution(before, after), MaxPool(), *self._activation(after),
                        self._convolution(after, after), *self._activation(after)]
-        self.blocks = nn.Sequential(*layers, nn.MaxPool2d(3))
+        self.blocks = nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1))  # the largest of each map, whatever its size
         self.classify = nn.Linear(self.channels[-1], 10, bias=False)
 
     def _convolution(self, before: int, after: int) -> nn.Conv2d:
@@ -202,7 +202,7 @@ class FastCNN(nn.Module):
             self.first.bias.zero_()  # type: ignore[union-attr]
         return self
 
-    def forward(self, inputs: Tensor) -> Tensor:  # (N, 3, 32, 32)
+    def forward(self, inputs: Tensor) -> Tensor:  # (N, 3, 32, 32), or fewer pixels, down to 9 a side
         maps = self.blocks(self.first(inputs))  # (N, 24, 31, 31) -> 15×15 -> 7×7 -> 3×3 -> (N, 256, 1, 1)
         return self.classify(maps.flatten(1)) / 9  # (N, 10); 9: small logits, small first steps
 
@@ -418,14 +418,16 @@ def _name(layer: nn.Module) -> str:
         return f"convolution {layer.kernel_size[0]}×{layer.kernel_size[1]}, {layer.out_channels} filters"
     if isinstance(layer, nn.Linear):
         return f"dense, {layer.out_features} units"
-    names = {"MaxPool": "maximum pooling 2×2", "AvgPool2d": "average pooling 2×2", "Dropout": "dropout"}
+    names = {"MaxPool": "maximum pooling 2×2", "AvgPool2d": "average pooling 2×2", "Dropout": "dropout",
+             "AdaptiveMaxPool2d": "maximum of each map"}
     return names.get(type(layer).__name__, type(layer).__name__)
 
 
-def layer_table(model: nn.Module) -> pd.DataFrame:
+def layer_table(model: nn.Module, image_size: int | None = None) -> pd.DataFrame:
     """List the layers with a row each: layer, output shape (without N), parameters, MFLOP forward an image.
 
-    A multiplication and its addition count as two operations; layers without weights count as none.
+    A multiplication and its addition count as two operations; layers without weights count as none. `image_size`:
+    pixels a side, by default the model's own, or 32.
     """
     rows: list[dict[str, Any]] = []
 
@@ -445,7 +447,7 @@ def layer_table(model: nn.Module) -> pd.DataFrame:
     handles = [layer.register_forward_hook(note) for layer in leaves]
     training = model.training
     try:
-        size = getattr(model, "image_size", 32)
+        size = image_size or getattr(model, "image_size", 32)
         with torch.no_grad():
             model.eval()(torch.zeros(1, 3, size, size, device=next(model.parameters()).device))
     finally:
@@ -455,13 +457,13 @@ def layer_table(model: nn.Module) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def train_mflop(model: nn.Module) -> float:
-    """Give the compute of one training image in MFLOP.
+def train_mflop(model: nn.Module, image_size: int | None = None) -> float:
+    """Give the compute of one training image in MFLOP; `image_size` as in `layer_table`.
 
     The backward pass costs twice the forward pass, once for the weights and once for the layer's input; the first
     layer needs no gradient for its input, which is the image, and none for its weights where they are frozen.
     """
-    forward = layer_table(model)["MFLOP"]
+    forward = layer_table(model, image_size)["MFLOP"]
     first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
     passes_less = 1 if first.weight.requires_grad else 2
     return 3 * float(forward.sum()) - passes_less * float(forward[forward > 0].iloc[0])

@@ -408,7 +408,8 @@ def _digest_data(*splits: Batches | None) -> str:
             continue
         examples = batches.examples
         total.update(repr((len(examples), batches.batch_size, batches.normalisation, batches.shuffle, batches.flip,
-                           batches.shift, batches.border, batches.cutout, batches.seed, batches.drop_last)).encode())
+                           batches.shift, batches.border, batches.cutout, batches.sizes, batches.seed,
+                           batches.drop_last)).encode())
         total.update(examples.labels.numpy().tobytes())
         total.update(examples.images[::97].contiguous().numpy().tobytes())  # a sample is enough to tell sets apart
     return total.hexdigest()

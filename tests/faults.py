@@ -402,6 +402,13 @@ section.add("cutout_on_the_diagonal", "squares are cut out on the diagonal only"
             "(columns >= row[:, None] - low) & (columns < row[:, None] + high)")
 section.add("flip_by_place", "which image is mirrored depends on its place in the batch",
             "torch.where(mirrored[chosen, None],", "torch.where(mirrored[:count, None],")
+section.add("sizes_start_over", "after the last of the sizes the images become small again",
+            "self.sizes[min(number, len(self.sizes) - 1)]", "self.sizes[number % len(self.sizes)]")
+section.add("sizes_by_thinning", "images are made smaller by leaving out pixels",
+            'mode="bilinear", antialias=True)', 'mode="nearest")')
+section = faults_in("cifar_utils/training.py", "test_training")
+section.add("sizes_not_in_digest", "a finished training on images of other sizes is taken for this one",
+            "batches.cutout, batches.sizes,", "batches.cutout,")
 section = faults_in("cifar_utils/evaluation.py", "test_evaluation")
 section.add("absent_class_counts", "a class without images counts as never recognised",
             'present = table[table["support"] > 0]', "present = table")

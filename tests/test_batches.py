@@ -99,6 +99,21 @@ def test_augmentation_is_the_same_for_the_same_epoch(examples):
     assert not torch.equal(collect(first, 5)[0], collect(first, 6)[0])
 
 
+def test_sizes_shrink_the_images_of_their_epochs_after_every_augmentation(examples):
+    settings = {"batch_size": 50, "shuffle": True, "flip": True, "shift": 2, "border": "mirrored"}
+    plain, shrunk = Batches(examples, **settings), Batches(examples, sizes=(16, 24), **settings)
+    for epoch, size in enumerate((16, 24, 24)):  # the last size stays
+        inputs, labels = collect(shrunk, epoch)
+        whole, same_labels = collect(plain, epoch)
+        assert inputs.shape == (300, 3, size, size) and torch.equal(labels, same_labels)
+        assert next(shrunk.epoch(epoch))[0].is_contiguous(memory_format=torch.channels_last)
+        small = functional.interpolate(whole, size=(size, size), mode="bilinear", antialias=True)
+        assert torch.allclose(inputs, small, atol=1e-5)
+        assert torch.allclose(inputs.mean((2, 3)), whole.mean((2, 3)), atol=0.1)  # the colours are those of the image
+    whole_again = collect(Batches(examples, sizes=(32,), **settings), 1)[0]
+    assert torch.equal(whole_again, collect(plain, 1)[0])  # nothing to shrink: not a bit changes
+
+
 def test_drop_last_leaves_out_what_is_not_full(examples):
     assert len(Batches(examples, batch_size=128)) == 3
     dropped = Batches(examples, batch_size=128, drop_last=True)
@@ -107,7 +122,7 @@ def test_drop_last_leaves_out_what_is_not_full(examples):
 
 @pytest.mark.parametrize(("settings", "message"), [
     ({"batch_size": 0}, "at least 1"), ({"flip": "both"}, "alternating"), ({"shift": -1}, "between 0 and 32"),
-    ({"cutout": 40}, "between 0 and 32"),
+    ({"cutout": 40}, "between 0 and 32"), ({"sizes": (24, 40)}, "only shrunk"),
 ])
 def test_bad_settings_are_refused(examples, settings, message):
     with pytest.raises(ValueError, match=message):

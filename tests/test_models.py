@@ -265,7 +265,7 @@ def test_fast_cnn_has_the_layers_of_its_description():
     assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in with_biases.modules())
     assert sum(isinstance(layer, torch.nn.GELU) for layer in model.modules()) == 7
     block = ["Conv2d", "MaxPool", "BatchNorm2d", "GELU", "Conv2d", "BatchNorm2d", "GELU"]
-    assert [type(layer).__name__ for layer in model.blocks] == ["GELU", *3 * block, "MaxPool2d"]
+    assert [type(layer).__name__ for layer in model.blocks] == ["GELU", *3 * block, "AdaptiveMaxPool2d"]
     with pytest.raises(ValueError, match="three blocks"):
         models.FastCNN((64, 256))
 
@@ -341,6 +341,19 @@ def test_layers_are_named_by_what_they_give():
     assert models.layer_table(models.CNN())["layer"].tolist() == [
         "convolution 3×3, 32 filters", "maximum pooling 2×2", "ReLU", "convolution 3×3, 64 filters",
         "maximum pooling 2×2", "ReLU", "dense, 128 units", "ReLU", "dense, 10 units"]
+
+
+def test_fast_cnn_takes_smaller_images_at_less_work():
+    model = models.FastCNN((8, 16, 16)).eval()
+    for size in (9, 16, 20, 24, 32):
+        assert model(torch.randn(2, 3, size, size)).shape == (2, 10)
+    shapes = models.layer_table(model, 20)["output shape"].tolist()
+    assert shapes[0] == (24, 19, 19) and (16, 4, 4) in shapes and shapes[-2:] == [(16, 1, 1), (10,)]
+    assert models.layer_table(model).equals(models.layer_table(model, 32))
+    # A convolution is applied at every place: 9 of 19 rows halved are those of 20 pixels, 15 of 31 those of 32.
+    first_block = [models.layer_table(model, size)["MFLOP"].iloc[6] for size in (20, 32)]
+    assert first_block[0] / first_block[1] == pytest.approx((9 / 15) ** 2)
+    assert models.train_mflop(model, 20) < 0.4 * models.train_mflop(model)
 
 
 def test_frozen_filters_cost_no_backward_pass():

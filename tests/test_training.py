@@ -444,7 +444,7 @@ def plain(splits, **settings):
     ({"schedule": training.cosine()}, {}),
     ({"loss": losses.classification(0.3)}, {}), ({"keep": "average"}, {}), ({"optimizer": torch.optim.Adam}, {}),
     ({}, {"seed": 1}), ({}, {"flip": True}), ({}, {"shift": 1}), ({}, {"cutout": 4}), ({}, {"border": "mirrored"}),
-    ({}, {"normalisation": batches.UNIT_RANGE}), ({}, {"batch_size": 50})], ids=str)
+    ({}, {"sizes": (32,)}), ({}, {"normalisation": batches.UNIT_RANGE}), ({}, {"batch_size": 50})], ids=str)
 def test_a_finished_training_of_other_settings_is_not_taken(splits, tmp_path, monkeypatch, fit, batch):
     monkeypatch.setenv("CIFAR_COURSE_CONTINUE", "1")
     path = tmp_path / "model.safetensors"

@@ -16,6 +16,7 @@ from cifar_utils.course.project import CourseError, Stopwatch, call
 
 CELL_TIMEOUT = 1800  # seconds; nbval's own 2,000 would be waited for when a kernel dies
 IGNORED = "nbval-ignore-output"  # the tag of a cell whose text nbval does not compare
+IN_WORDS = "compare-words"  # the tag of one whose words are compared, without the numbers
 LANES = 2  # checks that run at the same time, each on its share of the cores
 
 
@@ -36,8 +37,7 @@ def run(root: Path, *, fast: bool = False) -> int:
         checks += long_checks(root)
         with watch.part("data"):
             failed += ["data"] * bool(call([sys.executable, "-m", "cifar_utils.course", "data"], cwd=root))
-        part, whole = compared(_chapters(root))
-        print(f"{part} of {whole} cells with output are compared as text: {part / whole:.0%}", flush=True)
+        print(compared(_chapters(root)), flush=True)
     with tempfile.TemporaryDirectory(prefix="cifar-course-") as scratch:  # checks never write into runs/
         environment = {"CIFAR_COURSE_RUN": scratch, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
         failed += side_by_side(root, checks, environment, watch)
@@ -92,13 +92,31 @@ def side_by_side(root: Path, checks: Iterable[Check], environment: dict[str, str
     return failed
 
 
-def compared(notebooks: list[Path]) -> tuple[int, int]:
-    """How many code cells with output nbval compares as text, and how many there are: tags say which it leaves out."""
+@dataclass(frozen=True)
+class Compared:
+    """How many of the code cells with output nbval compares: to the last character, in their words, and all."""
+
+    exactly: int
+    in_words: int
+    cells: int
+
+    def __str__(self) -> str:
+        part = self.exactly + self.in_words
+        return (
+            f"{part} of {self.cells} cells with output are compared as text: {part / self.cells:.0%}; "
+            f"{self.exactly} to the last character: {self.exactly / self.cells:.0%}"
+        )
+
+
+def compared(notebooks: list[Path]) -> Compared:
+    """Count by the cells' tags what nbval compares."""
     cells = [
         cell for path in notebooks for cell in outputs.read(path).cells if cell.cell_type == "code" and cell.outputs
     ]
-    left_out = sum(IGNORED in cell.metadata.get("tags", ()) for cell in cells)
-    return len(cells) - left_out, len(cells)
+    tagged = {
+        tag: sum(tag in cell.metadata.get("tags", ()) for cell in cells) for tag in (IGNORED, IN_WORDS)
+    }
+    return Compared(len(cells) - sum(tagged.values()), tagged[IN_WORDS], len(cells))
 
 
 def _chapters(root: Path) -> list[Path]:
