@@ -32,7 +32,8 @@ RATES = {"ladder_adamw": (0.01, (5e-3, 1e-2, 2e-2)), "ladder_nesterov": (1e-3, (
          "ladder_muon": (0.0, (0.18, 0.25, 0.35, 0.5))}
 FINAL = LADDER | {"model": "ninety_four", "profile": "full", "batch_size": 500, "images": 40_000,
                   "learning_rate": 0.25, "weight_decay": 0.0}
-SIZES = ("20 20 20 24 24 24 32 32 32", "24 24 24 32 32 32 32", " ".join(10 * ["32"]))  # pixels a side, by epoch
+SIZES = tuple(" ".join(map(str, sizes)) for sizes in (  # pixels a side, by epoch
+    10 * [32], 6 * [32], 3 * [24] + 4 * [32], 3 * [20] + 3 * [24] + 3 * [32]))
 
 
 def settings() -> list[dict[str, Any]]:

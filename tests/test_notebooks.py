@@ -293,6 +293,19 @@ def test_each_optimiser_of_the_ladder_has_the_rate_that_did_best_on_validation(o
         assert set(tries[column]) == {parameters[name]}
 
 
+def test_the_full_recipe_of_chapter_8_is_the_one_that_did_best_on_validation():
+    log = pd.read_csv(ROOT / "notebooks" / "reference" / "recipes.csv")
+    tries = log[log["model"] == "ninety_four"]
+    best = tries.loc[tries["val_accuracy_six_views"].idxmax()]
+    found = chapters.select(chapters.list_chapters(ROOT), ["08_to_94_percent"])
+    parameters = found[0].defaults() | chapters.resolve(ROOT, found, "full")["08_to_94_percent"]
+    epochs, sizes = parameters["final_epochs"], parameters["final_sizes"]
+    assert best["sizes"].split() == [str(sizes[min(epoch, len(sizes) - 1)]) for epoch in range(epochs)]
+    for column, name in (("learning_rate", "muon_rate"), ("weight_decay", "muon_decay"), ("shift", "shift"),
+                         ("batch_size", "final_batch_size"), ("images", "train_size")):
+        assert set(tries[column]) == {parameters[name]}
+
+
 class Images(HTMLParser):
     """Collects the alternative text of every image on a page."""
 
