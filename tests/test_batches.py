@@ -129,6 +129,14 @@ def test_bad_settings_are_refused(examples, settings, message):
         Batches(examples, **settings)
 
 
+def test_a_shift_is_bounded_by_the_shorter_side(examples):
+    for images in (examples.images[:, :, :, :8], examples.images[:, :, :8]):
+        narrow = data.Examples(images, examples.labels, examples.indices)
+        with pytest.raises(ValueError, match="between 0 and 8"):
+            Batches(narrow, shift=9)
+        assert next(iter(Batches(narrow, shift=8)))[0].shape[2:] == images.shape[2:]
+
+
 def test_empty_splits_are_refused(examples):
     with pytest.raises(ValueError, match="no examples"):
         Batches(examples[:0])

@@ -777,6 +777,10 @@ def test_synthetic_shapes_are_deterministic_named_and_learnable() -> None:
     assert cifar.train.images.equal(again.train.images) and cifar.test.labels.equal(again.test.labels)
     assert cifar.train.labels.bincount().tolist() == [100] * 10
     assert not data.synthetic_shapes(seed=1).train.images.equal(cifar.train.images)
+    # A figure is light, lies around the middle, and leaves the dark ground at the corners: the first five have an edge.
+    light = cifar.train.images[cifar.train.labels < 5].float().mean(dim=1) > 115
+    assert not light[:, ::31, ::31].any() and light.float().mean(dim=(1, 2)).min() > 0.02
+    assert light.float().mean(dim=(1, 2)).max() < 0.5
     # The figure as a mask of brightness tells the shapes apart: a nearest neighbour is far above chance.
     masks = [part.images.float().mean(dim=1) for part in (cifar.train, cifar.test)]
     spectra = [(mask - mask.mean(dim=(1, 2), keepdim=True)).flatten(1) for mask in masks]

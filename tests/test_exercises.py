@@ -177,7 +177,7 @@ class Strange:
 def test_a_function_is_checked_and_nothing_raises(function, state, words):
     hints = [((3,), 6, "this doubles, and a square is asked for")]
     outcome = check(function, [((2,), 4), ((3,), 9)], name="square", hints=hints)
-    assert outcome == state and outcome.state == state
+    assert outcome == state and outcome.state == state and outcome != "" and outcome != "wronger"
     assert words in repr(outcome) and "\n" not in repr(outcome)
 
 

@@ -231,6 +231,12 @@ def test_a_vae_comes_back_from_its_file(tmp_path, linear_path):
         checkpoints.load(path, "CNN")
 
 
+def test_a_vae_is_by_default_built_as_the_default_autoencoder_whose_weights_it_takes_over():
+    vae, autoencoder = models.VAE(), models.Autoencoder()
+    assert models.arguments_of(vae) == models.arguments_of(autoencoder)
+    vae.autoencoder.load_state_dict(autoencoder.state_dict())
+
+
 def test_a_spatial_vae_says_at_first_that_whitened_numbers_are_standard_normal():
     model = models.SpatialVAE(3, 8)
     white = torch.randn(2, 3, 32, 32)

@@ -154,6 +154,11 @@ def test_training_is_dashed_and_validation_solid():
         ([2.0, 1.5, 1.0], "--"), ([2.1, 1.6, 1.7], "-")]
 
 
+def test_grey_images_are_shown_from_black_to_white_whatever_values_they_have():
+    for images, white in ((IMAGES[:1, 0] // 2 + 50, 255), (np.full((1, 4, 4), 0.5), 1)):
+        assert plotting.image_grid(images).axes[0].images[0].get_clim() == (0, white)
+
+
 def test_wrong_predictions_have_a_colour_and_a_sign():
     figure = plotting.image_grid(
         IMAGES[:2], true=["cat", "dog"], predicted=["cat", "cat"], confidence=torch.tensor([0.5, 0.25])
@@ -267,6 +272,8 @@ def test_axes_of_every_chart_are_not_exchanged():
                                        {"order": ([1, 10], [0.5, 1])}, "T", "points").axes
     reported = [line for line in left.lines if str(line.get_label()).endswith("reported, one run")]
     assert [line.get_ydata()[0] for line in reported] == [1.5, 0.5]
+    dots = [line.get_xdata() for line in left.lines if str(line.get_label()).endswith("our runs")]
+    assert [np.mean(x) for x in dots] == [0, 1] and all(np.ptp(x) > 0.1 for x in dots)  # apart, about their network
     assert list(right.lines[0].get_xdata()) == [1, 10]
 
 
