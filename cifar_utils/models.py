@@ -447,7 +447,7 @@ def layer_table(model: nn.Module, image_size: int | None = None) -> pd.DataFrame
     handles = [layer.register_forward_hook(note) for layer in leaves]
     training = model.training
     try:
-        size = image_size or getattr(model, "image_size", 32)
+        size: int = getattr(model, "image_size", 32) if image_size is None else image_size
         with torch.no_grad():
             model.eval()(torch.zeros(1, 3, size, size, device=next(model.parameters()).device))
     finally:
