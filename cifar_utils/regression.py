@@ -52,7 +52,8 @@ def changed_verdicts(ledger: Ledger, reference: dict[str, list[str]]) -> list[st
 def finish(run: Run, ledger: Ledger) -> None:
     """Store the chapter's metrics and claims, compare them with the reference, and say the outcome in one sentence.
 
-    Nothing is compared where the parameters are not those of the reference; a run that is to replace it may differ.
+    Nothing is compared where the parameters are not those of the reference, or another chapter's weights are not those
+    of a quick run; a run that is to replace the reference may differ.
 
     Raises:
         RegressionError: with a table of metric, expected, got, and how far off; or of verdicts that changed.
@@ -67,6 +68,9 @@ def finish(run: Run, ledger: Ledger) -> None:
         print("There is no measured reference of this chapter yet, so nothing was compared.")
     elif stored["parameters"] != run.parameters:
         print("The parameters are not those of the reference, so nothing was compared.")
+    elif run.substitutes:
+        print(f"The weights of {', '.join(sorted(run.substitutes))} are not those of a quick run of their chapter, so "
+              "nothing was compared.")
     elif not (complaint := _complaint(run, ledger, stored)):
         print("Every metric lies within its tolerance of the reference, and every verdict is the same.")
     elif becomes:

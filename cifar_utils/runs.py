@@ -105,6 +105,7 @@ class Run:
         self.metrics: dict[str, float] = {}
         self.started = time.time()
         self._history: dict[tuple[str, int], Any] = {}
+        self.substitutes: set[str] = set()  # models whose weights are not those of a quick run of their chapter
         self._inputs: dict[str, str | None] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -200,6 +201,10 @@ class Run:
                 break
             self._inputs[place] = None
         write_json(self.path("inputs.json"), self._inputs)
+        if found is None or found.is_relative_to(project_root() / "runs" / "full"):
+            self.substitutes.add(model)
+        else:
+            self.substitutes.discard(model)
         if found is None:
             print(f"Weights of {model}: no run has any; train them here, or run {chapter} first.")
         return found

@@ -299,6 +299,8 @@ section.add("verdicts_not_compared", "a changed verdict passes",
             'changed = changed_verdicts(ledger, stored["verdicts"])', "changed: list[str] = []")
 section.add("missing_metrics_pass", "a metric that is no longer recorded passes",
             "sorted(reference.keys() | metrics.keys())", "sorted(reference.keys() & metrics.keys())")
+section.add("substitutes_compared", "a network trained here in place of an earlier chapter's counts as a regression",
+            "elif run.substitutes:", "elif not run.metrics:")
 section = faults_in("cifar_utils/course/reference.py", "test_course_reference")
 section.add("error_for_each_metric", "an error of 1 % for each metric instead of for all",
             "FAMILY_ERROR / (2 * metrics)", "FAMILY_ERROR / 2")

@@ -22,8 +22,11 @@ def finished(tmp_path, monkeypatch):
     reference = tmp_path / "notebooks" / "reference"
     runs.write_json(reference / "tolerances.json", {"chapters": {"02_mlp": STORED}})
 
-    def run(accuracy=0.57, parameters=10, epochs=8, classes=10, best="undecided", seconds=99.0, chapter="02_mlp"):
+    def run(accuracy=0.57, parameters=10, epochs=8, classes=10, best="undecided", seconds=99.0, chapter="02_mlp",
+            weights=()):
         made = runs.Run(chapter, tmp_path / "runs" / "quick" / chapter, {"epochs": epochs})
+        for model in weights:
+            made.find_checkpoint("01_data_exploration", model)
         made.record("mlp.test.accuracy", accuracy)
         made.record("mlp.parameters", parameters)
         made.record("mlp.seconds", seconds)
@@ -90,6 +93,21 @@ def test_claims_that_came_or_went_are_changes(finished):
 def test_other_parameters_are_not_compared(finished, capsys):
     finished(accuracy=0.1, epochs=3)
     assert "nothing was compared" in capsys.readouterr().out
+
+
+def test_a_chapter_without_the_weights_of_an_earlier_one_is_not_compared(finished, capsys, tmp_path):
+    """Somebody opens chapter 8 first: it trains a shorter chapter-3 network, which is no regression."""
+    finished(accuracy=0.1, weights=["linear"])
+    assert "The weights of linear are not those of a quick run" in capsys.readouterr().out
+    for profile, compared in (("full", False), ("quick", True)):
+        place = tmp_path / "runs" / profile / "01_data_exploration" / "linear.safetensors"
+        runs.write_whole(place, profile)
+        if compared:
+            with pytest.raises(regression.RegressionError, match="outside their tolerance"):
+                finished(accuracy=0.1, weights=["linear"])
+        else:
+            finished(accuracy=0.1, weights=["linear"])
+            assert "nothing was compared" in capsys.readouterr().out
 
 
 def test_a_chapter_that_was_never_measured_is_not_compared(finished, capsys):
