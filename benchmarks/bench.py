@@ -160,11 +160,12 @@ def share_of_convolutions(build: Callable[[], nn.Module], examples: Examples, ba
     """Give the time of a step's own convolutions over that of the whole step: batch, forward, backward, optimizer."""
     batches = Batches(examples, batch_size=batch_size, shuffle=True, flip="alternating", shift=2, border="mirrored",
                       drop_last=True)
-    found = convolutions_of(build(), next(iter(batches))[0])
+    model = build()  # once: whitening is no part of a step, and in so few steps its time would show
+    found = convolutions_of(model, next(iter(batches))[0])
     convolve = convolve_only(found, precision)
     measured = measure({
         "convolutions": lambda: [convolve() for _ in range(len(batches))],
-        "step": lambda: train_ninety_four(build(), batches),
+        "step": lambda: train_ninety_four(model, batches),
     }, rounds)
     return ratio(measured, ("convolutions",), "step")
 
