@@ -14,8 +14,10 @@ FINISH = """
 import json, os, pathlib
 own = pathlib.Path(os.environ["CIFAR_COURSE_RUN"]) / {name!r}
 claim = {{"id": "x", "source": "TDSE-03", "says": "so", "measured": "1", "verdict": "confirmed"}}
-(own / "claims.json").write_text(json.dumps([claim]))
-(own / "metrics.json").write_text(json.dumps({{"cnn_best.test.accuracy": 0.5, "epochs": epochs}}))
+metrics = {{"cnn_best.test.accuracy": 0.5, "epochs": epochs}}
+for file, content in (("claims.json", [claim]), ("metrics.json", metrics)):
+    (own / ".writing").write_text(json.dumps(content))
+    os.replace(own / ".writing", own / file)  # whole, as the real last cell does; the package would cost a second here
 """
 PARAMETERS = """
 epochs: int = 2  # passes over the training split [1, 100]

@@ -259,7 +259,7 @@ def ended_clearly(process, status=1):
 def nothing_half_written(root):
     assert not list((root / "runs").rglob("*.part"))
     for path in [*(root / "runs").rglob("*.json"), *(root / "runs").rglob("*.ipynb")]:
-        json.loads(path.read_text(encoding="utf-8"))
+        runs.read_json(path)  # its error names the file
 
 
 @pytest.mark.slow
@@ -287,6 +287,16 @@ def test_a_kernel_killed_from_outside_ends_the_run_as_failed_and_no_book_is_made
     assert times(root, "01_first") == 1 and summary(root / "runs" / "quick")["02_second"]["status"] == "done"
 
 
+@pytest.mark.slow
+def test_the_notebook_that_is_being_executed_is_never_written_over(tmp_path):
+    """A second name for the file keeps what stood there when the cell ran, since a new file takes the old one's place."""
+    root = course(tmp_path / "small", _01_first=[OWN + "\nos.link(own / '01_first' / 'executing.ipynb', own / 'kept')"])
+    run(root)
+    kept = runs.read_json(root / "runs" / "quick" / "kept")
+    finished = runs.read_json(root / "runs" / "quick" / "01_first.ipynb")
+    assert kept["cells"][-1]["execution_count"] is None and finished["cells"][-1]["execution_count"]
+
+
 MOMENTS = {  # the first sign in runs/quick that a moment has come
     "before the chapter": ".lock", "chapter entered": "summary.json", "kernel starting": "02_second/executing.ipynb",
     "in a cell": "pid", "after the last cell": "02_second/metrics.json",
@@ -297,7 +307,8 @@ MOMENTS = {  # the first sign in runs/quick that a moment has come
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
 @pytest.mark.parametrize("sign", MOMENTS.values(), ids=MOMENTS.keys())
 def test_ctrl_c_at_any_moment_leaves_nothing_half_written_and_the_next_run_goes_on(tmp_path, sign):
-    root = course(tmp_path / "small", _02_second=[LEAVE_PID, "import time\ntime.sleep(3)"])
+    stay = "import time\nif not (own / 'again').exists(): time.sleep(60)"
+    root = course(tmp_path / "small", _02_second=[LEAVE_PID] if sign.endswith("metrics.json") else [LEAVE_PID, stay])
     process = command(root)
     try:
         until(lambda: (root / "runs" / "quick" / sign).exists(), 60)
@@ -311,6 +322,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing_half_written_and_the_next_run_goes_
     finished = sign.endswith("metrics.json") and process.returncode == 0  # the signal came too late to stop anything
     assert finished or (process.returncode == 130 and "Stopped" in said)
     nothing_half_written(root)
+    (root / "runs" / "quick" / "again").touch()
     run(root)
     assert summary(root / "runs" / "quick")["02_second"]["status"] == "done"
     assert (root / "runs" / "quick" / "claims.json").is_file()

@@ -324,6 +324,17 @@ def _engine(watch: _Watch, environment: dict[str, str], log: Path) -> type:
     return CourseEngine
 
 
+def _register_whole_files(folder: Path) -> None:
+    """Have papermill write below `folder` whole or not at all: it may be stopped while it writes."""
+    from papermill.iorw import LocalHandler, papermill_io
+
+    class WholeFiles(LocalHandler):
+        def write(self, buf: str, path: str) -> None:
+            runs.write_whole(Path(path), buf)
+
+    papermill_io.register(str(folder), WholeFiles())  # it chooses its handler by how a path begins
+
+
 def kernel_environment(plan: Plan) -> dict[str, str]:
     """The environment variables of a chapter's kernel."""
     path = [str(plan.root), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -348,13 +359,15 @@ def _papermill(plan: Plan, chapter: Chapter, output: Path) -> None:
     logging.getLogger("papermill").setLevel(logging.ERROR)
     watch = _Watch()
     engine = f"cifar-course-{chapter.name}"
-    papermill_engines.register(engine, _engine(watch, kernel_environment(plan), output.resolve().with_name(KERNEL_LOG)))
+    output = output.resolve()
+    papermill_engines.register(engine, _engine(watch, kernel_environment(plan), output.with_name(KERNEL_LOG)))
+    _register_whole_files(output.parent)
 
     def work() -> None:
         try:
             papermill.execute_notebook(
                 str(chapter.path),
-                str(output.resolve()),
+                str(output),
                 parameters=plan.given[chapter.name],
                 engine_name=engine,
                 kernel_name="python3",
