@@ -45,7 +45,7 @@ def run(root, *overrides, **rest):
     return said
 
 
-def until(condition, seconds=30):
+def until(condition, seconds=90):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -202,7 +202,7 @@ def test_two_runs_into_one_folder(tmp_path):
     with pytest.raises(CourseError, match="Another run is writing to runs/quick"):
         run(root)
     run(root, "epochs=3")  # goes elsewhere
-    first.join(timeout=60)
+    first.join(timeout=120)
     assert outcome and summary(root / "runs" / "quick")["01_first"]["status"] == "done"
 
 
@@ -219,10 +219,10 @@ def test_stopped_in_the_middle_the_kernel_ends_and_the_next_run_goes_on(tmp_path
         [sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
-        until(lambda: (root / "runs" / "quick" / "pid").exists(), 60)
+        until(lambda: (root / "runs" / "quick" / "pid").exists())
         kernel = psutil.Process(int((root / "runs" / "quick" / "pid").read_text()))
         process.send_signal(getattr(signal, name))
-        said, _ = process.communicate(timeout=30)
+        said, _ = process.communicate(timeout=90)
         until(lambda: not kernel.is_running() or kernel.status() == psutil.STATUS_ZOMBIE)
     finally:
         process.kill()
@@ -268,7 +268,7 @@ def test_a_kernel_killed_from_outside_ends_the_run_as_failed_and_no_book_is_made
     root = course(tmp_path / "small", **counting("01_first"), _02_second=[LEAVE_PID, WAIT])
     process = command(root)
     try:
-        until(lambda: (root / "runs" / "quick" / "waits").exists(), 60)  # now it is in cell 4 for certain
+        until(lambda: (root / "runs" / "quick" / "waits").exists())  # now it is in cell 4 for certain
         psutil.Process(int((root / "runs" / "quick" / "pid").read_text())).kill()
     except BaseException:
         process.kill()
@@ -289,7 +289,7 @@ def test_a_kernel_killed_from_outside_ends_the_run_as_failed_and_no_book_is_made
 
 @pytest.mark.slow
 def test_the_notebook_that_is_being_executed_is_never_written_over(tmp_path):
-    """A second name for the file keeps what stood there when the cell ran, since a new file takes the old one's place."""
+    """A second name for the file keeps what stood there when the cell ran: a new file takes the old one's place."""
     root = course(tmp_path / "small", _01_first=[OWN + "\nos.link(own / '01_first' / 'executing.ipynb', own / 'kept')"])
     run(root)
     kept = runs.read_json(root / "runs" / "quick" / "kept")
@@ -311,10 +311,10 @@ def test_ctrl_c_at_any_moment_leaves_nothing_half_written_and_the_next_run_goes_
     root = course(tmp_path / "small", _02_second=[LEAVE_PID] if sign.endswith("metrics.json") else [LEAVE_PID, stay])
     process = command(root)
     try:
-        until(lambda: (root / "runs" / "quick" / sign).exists(), 60)
+        until(lambda: (root / "runs" / "quick" / sign).exists())
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=90)
         until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
     finally:
         process.kill()

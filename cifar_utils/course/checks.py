@@ -138,7 +138,7 @@ def long_checks(root: Path) -> list[Check]:
     """The slow tests and the chapters. Raises CourseError where there is no chapter."""
     if not _chapters(root):
         raise CourseError("There is no chapter in notebooks/ to test.")
-    return [Check("slow tests", ["-m", "pytest", "-m", "slow", "tests"]), *notebook_checks(root)]
+    return [Check("slow tests", ["-m", "pytest", "-m", "slow", "--durations=12", "tests"]), *notebook_checks(root)]
 
 
 def notebook_checks(root: Path) -> list[Check]:
