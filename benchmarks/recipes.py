@@ -1,9 +1,9 @@
 """How the settings of chapters 2, 3 and 8 were chosen: every try, with its score on the validation split.
 
-Adam's and Nesterov's rates, batch size, dropout and the rest were tried at the number of epochs that a profile can
-afford, with another seed than the chapters use. The test split is not read. The log, `notebooks/reference/recipes.csv`,
-is what the chapters show; a test compares its best rows with the chapters' parameters. An interrupted search goes on
-where it stopped.
+The optimisers' rates, batch size, dropout, sizes of images and the rest were tried at the number of epochs that a
+profile can afford, with another seed than the chapters use. The test split is not read. The log,
+`notebooks/reference/recipes.csv`, is what the chapters show; a test compares its best rows with the chapters'
+parameters. An interrupted search goes on where it stopped.
 """
 
 import functools
@@ -37,7 +37,8 @@ SIZES = tuple(" ".join(map(str, sizes)) for sizes in (  # pixels a side, by epoc
 
 
 def settings() -> list[dict[str, Any]]:
-    """List the tries: around each recipe one setting is changed at a time."""
+    """List the tries: around each recipe one setting is changed at a time; sizes of images together with the epochs,
+    so that the costs are alike."""
     lengths = [(pixels, batch_size, epochs) for pixels in ("unit range", "standardised")
                for batch_size, epochs in ((32, 5), (64, 6), (128, 7))]
     lengths += [("standardised", 64, 8), ("standardised", 128, 9)]  # where more epochs may still pay
@@ -55,7 +56,7 @@ def settings() -> list[dict[str, Any]]:
 
 
 def train_one(setting: dict[str, Any], seed: int) -> dict[str, float]:
-    """Train one setting on the training split; gives loss (nats) and accuracy on validation of the kept epoch."""
+    """Train one setting on the training split; gives loss (nats) and accuracy on validation, among others."""
     splits = data.split(data.load_cifar10())
     if setting["model"] in OPTIMIZERS:
         return train_ladder(setting, splits, seed)

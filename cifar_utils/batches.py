@@ -123,13 +123,13 @@ class Batches:
         mirrored = self._mirrored(number, random)
         top, left = torch.randint(0, 2 * self.shift + 1, (2, count), generator=random)
         square = torch.randint(0, self._height, (2, count), generator=random) if self.cutout else None
-        size = self.sizes[min(number, len(self.sizes) - 1)] if self.sizes else self._height
+        size = self.sizes[min(number, len(self.sizes) - 1)] if self.sizes else None
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             chosen = order[start : start + self.batch_size]
             inputs = self._cut(chosen, top, left, mirrored)
             if square is not None:
                 self._paint_square(inputs, *square[:, chosen])
-            if size < self._height:
+            if size is not None and (size, size) != (self._height, self._width):
                 inputs = functional.interpolate(inputs, size=(size, size), mode="bilinear", antialias=True)
             yield inputs, self._labels[chosen.to(self.device)]
 

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from cifar_utils import runs
@@ -68,8 +69,8 @@ def finish(run: Run, ledger: Ledger) -> None:
         print("There is no measured reference of this chapter yet, so nothing was compared.")
     elif stored["parameters"] != run.parameters:
         print("The parameters are not those of the reference, so nothing was compared.")
-    elif run.substitutes:
-        print(f"The weights of {', '.join(sorted(run.substitutes))} are not those of a quick run of their chapter, so "
+    elif others := [model for model, path in run.weights.items() if not _as_in_reference(path)]:
+        print(f"The weights of {', '.join(sorted(others))} are not those of a quick run of their chapter, so "
               "nothing was compared.")
     elif not (complaint := _complaint(run, ledger, stored)):
         print("Every metric lies within its tolerance of the reference, and every verdict is the same.")
@@ -77,6 +78,14 @@ def finish(run: Run, ledger: Ledger) -> None:
         print("This run differs from the reference and replaces it.")
     else:
         raise RegressionError(complaint)
+
+
+def _as_in_reference(weights: Path | None) -> bool:
+    """Whether another chapter's weights come from a run of it with the reference's parameters."""
+    if weights is None or (stored := reference(weights.parent.name)) is None:
+        return False
+    parameters = weights.with_name("parameters.json")
+    return parameters.is_file() and runs.read_json(parameters) == stored["parameters"]
 
 
 def _complaint(run: Run, ledger: Ledger, stored: dict[str, Any]) -> str:

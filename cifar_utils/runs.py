@@ -105,9 +105,10 @@ class Run:
         self.metrics: dict[str, float] = {}
         self.started = time.time()
         self._history: dict[tuple[str, int], Any] = {}
-        self.substitutes: set[str] = set()  # models whose weights are not those of a quick run of their chapter
+        self.weights: dict[str, Path | None] = {}  # of other chapters' models: where they were found
         self._inputs: dict[str, str | None] = {}
         folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.path("parameters.json"), parameters)
 
     def path(self, name: str) -> Path:
         """Give the place of a file of this chapter."""
@@ -201,10 +202,7 @@ class Run:
                 break
             self._inputs[place] = None
         write_json(self.path("inputs.json"), self._inputs)
-        if found is None or found.is_relative_to(project_root() / "runs" / "full"):
-            self.substitutes.add(model)
-        else:
-            self.substitutes.discard(model)
+        self.weights[model] = found
         if found is None:
             print(f"Weights of {model}: no run has any; train them here, or run {chapter} first.")
         return found

@@ -300,7 +300,10 @@ section.add("verdicts_not_compared", "a changed verdict passes",
 section.add("missing_metrics_pass", "a metric that is no longer recorded passes",
             "sorted(reference.keys() | metrics.keys())", "sorted(reference.keys() & metrics.keys())")
 section.add("substitutes_compared", "a network trained here in place of an earlier chapter's counts as a regression",
-            "elif run.substitutes:", "elif not run.metrics:")
+            "elif others := [model for model, path in run.weights.items() if not _as_in_reference(path)]:",
+            "elif others := list(set(run.weights) - set(run.weights)):")
+section.add("foreign_parameters_compared", "weights of a run with other parameters count as the reference's",
+            "runs.read_json(parameters) == stored[\"parameters\"]", "bool(stored)")
 section = faults_in("cifar_utils/course/reference.py", "test_course_reference")
 section.add("error_for_each_metric", "an error of 1 % for each metric instead of for all",
             "FAMILY_ERROR / (2 * metrics)", "FAMILY_ERROR / 2")

@@ -112,6 +112,8 @@ def test_sizes_shrink_the_images_of_their_epochs_after_every_augmentation(exampl
         assert torch.allclose(inputs.mean((2, 3)), whole.mean((2, 3)), atol=0.1)  # the colours are those of the image
     whole_again = collect(Batches(examples, sizes=(32,), **settings), 1)[0]
     assert torch.equal(whole_again, collect(plain, 1)[0])  # nothing to shrink: not a bit changes
+    flat = data.Examples(examples.images[:, :, :8], examples.labels, examples.indices)
+    assert collect(Batches(flat, sizes=(8,)), 0)[0].shape == (300, 3, 8, 8)  # a side that is short enough is not all
 
 
 def test_drop_last_leaves_out_what_is_not_full(examples):

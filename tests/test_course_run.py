@@ -1,5 +1,6 @@
 """Papermill runs that cannot lie: real notebooks, real kernels, real faults, all in a small course of their own."""
 
+import contextlib
 import json
 import os
 import signal
@@ -193,15 +194,21 @@ def test_results_beside_a_summary_that_does_not_say_done_do_not_count(tmp_path, 
 
 
 @pytest.mark.slow
-def test_two_runs_into_one_folder(tmp_path):
-    root = course(tmp_path / "small", _01_first=[LEAVE_PID, "import time\ntime.sleep(4)"])
+def test_two_runs_into_one_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # two runs in one process: the second begins where the first one's thread has gone
+    wait = "import time\nfor _ in range(1200):\n    if (own / 'go').exists(): break\n    time.sleep(0.1)"
+    root = course(tmp_path / "small", _01_first=[LEAVE_PID, wait])
     outcome = []
-    first = threading.Thread(target=lambda: outcome.append(run(root)))
+    first = threading.Thread(target=lambda: outcome.append(run(root)), daemon=True)
     first.start()
     until(lambda: (root / "runs" / "quick" / "pid").exists())
     with pytest.raises(CourseError, match="Another run is writing to runs/quick"):
         run(root)
-    run(root, "epochs=3")  # goes elsewhere
+    for name in ("custom", "quick"):
+        (root / "runs" / name).mkdir(exist_ok=True)
+        (root / "runs" / name / "go").touch()
+        if name == "custom":
+            run(root, "epochs=3")  # goes elsewhere
     first.join(timeout=120)
     assert outcome and summary(root / "runs" / "quick")["01_first"]["status"] == "done"
 
@@ -219,7 +226,7 @@ def test_stopped_in_the_middle_the_kernel_ends_and_the_next_run_goes_on(tmp_path
         [sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
-        until(lambda: (root / "runs" / "quick" / "pid").exists())
+        until(lambda: (root / "runs" / "quick" / "waits").exists())
         kernel = psutil.Process(int((root / "runs" / "quick" / "pid").read_text()))
         process.send_signal(getattr(signal, name))
         said, _ = process.communicate(timeout=90)
@@ -254,6 +261,15 @@ def ended_clearly(process, status=1):
         process.kill()
     assert process.returncode == status and "Traceback" not in said, said
     return said
+
+
+def kernels_of(root):
+    """The kernels of a course's quick run that are alive, whoever started them."""
+    place, found = str((root / "runs" / "quick").resolve()), []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            found += [process] * (process.environ().get("CIFAR_COURSE_RUN") == place)
+    return found
 
 
 def nothing_half_written(root):
@@ -312,10 +328,9 @@ def test_ctrl_c_at_any_moment_leaves_nothing_half_written_and_the_next_run_goes_
     process = command(root)
     try:
         until(lambda: (root / "runs" / "quick" / sign).exists())
-        children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=90)
-        until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
+        until(lambda: not kernels_of(root))
     finally:
         process.kill()
     assert "Traceback" not in said
@@ -430,17 +445,32 @@ def test_a_chapter_gives_the_same_numbers_again_and_after_kill_and_resume(tmp_pa
         return subprocess.Popen([sys.executable, "-c", RUN_SMOKE, str(tmp_path / name)], cwd=root, env=environment,
                                 stdout=subprocess.PIPE, text=True, start_new_session=True)
 
-    for name in ("whole", "again"):
-        assert begin(name).wait(300) == 0
-    killed = begin("killed")
-    until(lambda: len(list((tmp_path / "killed" / "02_mlp").glob("*.safetensors"))) >= 2, seconds=200)
-    for child in psutil.Process(killed.pid).children(recursive=True):
-        child.kill()
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
-    assert not (tmp_path / "killed" / "02_mlp" / "metrics.json").exists()
-    resumed = begin("killed")
-    assert "going on from where it stopped" in resumed.communicate(timeout=300)[0] and resumed.returncode == 0
+    def end(process):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+    def two_are_stored():
+        assert killed.poll() is None, "it has ended"
+        files = (tmp_path / "killed" / "02_mlp").glob("*.safetensors")
+        return len([path for path in files if ".resume." not in path.name]) >= 2
+
+    started = []
+    try:
+        for name in ("whole", "again"):
+            started.append(begin(name))
+            assert started[-1].wait(300) == 0
+        started.append(killed := begin("killed"))
+        until(two_are_stored, seconds=300)
+        end(killed)
+        assert not (tmp_path / "killed" / "02_mlp" / "metrics.json").exists()
+        started.append(resumed := begin("killed"))
+        assert "going on from where it stopped" in resumed.communicate(timeout=300)[0] and resumed.returncode == 0
+    finally:
+        for process in started:
+            if process.poll() is None:
+                end(process)
     numbers = [{name: value for name, value in runs.read_json(tmp_path / run / "02_mlp" / "metrics.json").items()
                 if not name.endswith("seconds")} for run in ("whole", "again", "killed")]
     assert numbers[0] == numbers[1] == numbers[2] and len(numbers[0]) > 100

@@ -413,8 +413,8 @@ FAULTS = [
     (truncated, "damaged: 3[0-9]{2},[0-9]{3} bytes"),
     (one_bit_flipped, "damaged"),
     (error_500, "answered 500"),
-    (stalled, "no byte for 0.3 s.*0.2 MB are kept"),
-    (slow, "too slow: [0-9.]+ kB/s over 0.[34][0-9]* s, less than 1000 kB/s"),
+    (stalled, "no byte for 1 s.*0.2 MB are kept"),
+    (slow, "too slow: [0-9.]+ kB/s over [0-9.]+ s, less than 200 kB/s"),
     (endless, "far more than the archive"),
 ]
 
@@ -424,12 +424,13 @@ def test_faulty_server_is_a_clear_error_or_gives_way(
     standin: StandIn, server: Server, answer: Answer, words: str
 ) -> None:
     server.answers = [answer]
-    limits = {"stall_seconds": 0.3, "minimum_speed": 1_000_000, "speed_window": 0.3}
+    limits = {"stall_seconds": 1, "minimum_speed": 200_000, "speed_window": 0.3}
     began = time.monotonic()
     with pytest.raises(data.DataError, match=words):
         load(**limits)
-    assert time.monotonic() - began < 3 and standin.stored() == {"missing"}
+    assert time.monotonic() - began < 20 and standin.stored() == {"missing"}
     standin.good_npm()
+    limits |= {"stall_seconds": 2.5, "speed_window": 2}  # npm has to start; the server is still at fault
     assert standin.is_right(load(**limits), "npm") and standin.is_right(load(), "store") and standin.tidy()
 
 
@@ -443,7 +444,7 @@ def test_cut_download_is_resumed(standin: StandIn, server: Server, rest: Answer)
 def test_download_is_resumed_by_the_next_call(standin: StandIn, server: Server) -> None:
     server.answers = [stalled]
     with pytest.raises(data.DataError, match="the next try goes on from there"):
-        load(stall_seconds=0.2)
+        load(stall_seconds=1)
     server.answers = [ranged]
     assert standin.is_right(load(), "archive") and standin.tidy()
     assert server.ranges[-1] == f"bytes={len(standin.archive) // 2}-"
@@ -506,20 +507,20 @@ def test_npm(standin: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "words"),
+    ("lines", "limits", "words"),
     [
-        (["sys.exit('npm error 404 not found')"], r"npm failed \(1\): npm error 404 not found"),
-        (["open('x.tgz', 'wb').write(b'no archive')"], "archive is damaged"),
-        (["pass"], "without a package"),
-        (["open('pid', 'w').write(str(os.getpid()))", "time.sleep(30)"], "no byte for 0.5 s"),
-        (["while True: open('grows', 'ab').write(b'x' * 100); time.sleep(0.01)"], "too slow"),
+        (["sys.exit('npm error 404 not found')"], {}, r"npm failed \(1\): npm error 404 not found"),
+        (["open('x.tgz', 'wb').write(b'no archive')"], {}, "archive is damaged"),
+        (["pass"], {}, "without a package"),
+        (["open('pid', 'w').write(str(os.getpid()))", "time.sleep(30)"], {"stall_seconds": 0.5}, "no byte for 0.5 s"),
+        (["while True: open('grows', 'ab').write(b'x' * 100); time.sleep(0.01)"], {"speed_window": 0.6}, "too slow"),
     ],
     ids=["fails", "damaged", "nothing", "stalls", "crawls"],
 )
-def test_npm_faults(standin: StandIn, lines: list[str], words: str) -> None:
+def test_npm_faults(standin: StandIn, lines: list[str], limits: dict[str, float], words: str) -> None:
     standin.npm(*lines)
     with pytest.raises(data.DataError, match=words):
-        load(sources="npm", stall_seconds=0.5, speed_window=0.6)
+        load(**{"sources": "npm", "stall_seconds": 20, **limits})
     children = psutil.Process().children(recursive=True)
     assert standin.tidy() and not [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
 

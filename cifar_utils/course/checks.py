@@ -101,6 +101,8 @@ class Compared:
     cells: int
 
     def __str__(self) -> str:
+        if not self.cells:
+            return "No cell has an output, so none is compared as text."
         part = self.exactly + self.in_words
         return (
             f"{part} of {self.cells} cells with output are compared as text: {part / self.cells:.0%}; "

@@ -233,6 +233,8 @@ def _prepare(plan: Plan, chapter: Chapter, fixed: marks.Fingerprint) -> bool:
     if own.exists() and not same:
         shutil.rmtree(own)
     own.mkdir(parents=True, exist_ok=True)
+    for path in own.glob(".*.part"):  # of an attempt that was killed while it wrote
+        path.unlink()
     for path in (own / "metrics.json", own / "executing.ipynb", plan.folder / f"{chapter.name}.ipynb"):
         path.unlink(missing_ok=True)  # what stands there afterwards was written by this attempt
     runs.write_json(attempt, fixed)
@@ -307,8 +309,12 @@ def _engine(watch: _Watch, environment: dict[str, str], log: Path) -> type:
     quiet.setLevel(logging.CRITICAL)
 
     class Client(PapermillNotebookClient):
+        def create_kernel_manager(self) -> Any:
+            watch.kernel = super().create_kernel_manager()  # before it starts, so that a starting one can be ended
+            return watch.kernel
+
         def execute_cell(self, cell: Any, index: int, **rest: Any) -> Any:
-            watch.kernel, watch.cell = self.km, index + 1
+            watch.cell = index + 1
             if watch.stopped:
                 raise KeyboardInterrupt
             return super().execute_cell(cell, index, **rest)
@@ -384,8 +390,11 @@ def _papermill(plan: Plan, chapter: Chapter, output: Path) -> None:
         try:
             _show_progress(plan, chapter, watch, worker)
         except BaseException:
-            watch.kill_kernel()
-            worker.join(timeout=30)
+            for _ in range(60):  # seconds; a kernel that was being started is there a moment later
+                watch.kill_kernel()
+                worker.join(timeout=1)
+                if not worker.is_alive():
+                    break
             raise
         finally:
             os.chdir(here)  # papermill's thread may have been left in notebooks/
