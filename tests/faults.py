@@ -311,6 +311,8 @@ section.add("no_cap", "a noisy metric has any tolerance",
             "min(max(half, kind.floor), kind.cap)", "max(half, kind.floor)")
 section.add("exact_by_chance", "an accuracy that agreed in two runs must agree for ever",
             "_model_of(name) not in varying_models or (kind_of(name).whole and _same(values))", "True")
+section.add("first_losses_over_seeds", "a first loss is expected at its mean over seeds, which no run has",
+            "again[name] if kind_of(name).seeded else values", "values")
 
 # ------------------------------------------------------------------------------------ the runner and stored outputs
 

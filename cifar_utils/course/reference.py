@@ -16,7 +16,8 @@ r = n + 2 runs:
   where m is the number of these metrics in all chapters: the error is 1 % for the whole family (Bonferroni), not for
   each. The variance s² = ((r − 1) s₁² + 10 s₀²) / (r + 9) weighs the metric's own variance s₁², which has r − 1
   degrees of freedom, with that pooled over all metrics of its kind s₀², as if that had 10: ν = r + 9 (a moderated t:
-  Smyth 2004). Of losses and other numbers with a unit the deviation is taken relative to the mean.
+  Smyth 2004). Of losses and other numbers with a unit the deviation is taken relative to the mean. A loss before the
+  first step depends on the seed far more than on the machine: its r runs are those with the first seed.
 - No tolerance is below its kind's floor: with few seeds the same value can come out twice by chance. None is above
   its kind's cap: labels shifted by one, a tenfold learning rate or a forgotten zero_grad must fall outside.
 
@@ -64,7 +65,8 @@ NOT_COMPARED = ("*.seconds", "*.std", "*_deviation", "*.seeds_needed")
 class Kind:
     """Metrics that vary alike: name patterns, least and greatest tolerance; relative ones as shares of the mean.
 
-    whole: counts, sizes, yes or no, which can be exact of a model whose training varies.
+    whole: counts, sizes, yes or no, which can be exact of a model whose training varies. seeded: what the seed decides
+    and machines hardly move, so that only runs with the first seed say what to expect.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Kind:
     cap: float
     relative: bool = False
     whole: bool = False
+    seeded: bool = False
 
 
 KINDS = (  # the first whose pattern fits
@@ -99,7 +102,7 @@ KINDS = (  # the first whose pattern fits
     ),
     Kind("memorised", ("*one_batch*loss",), 0.001, 0.05),  # nearly zero: what matters is that it is
     Kind("calibration", ("*ece", "*ece_one_view"), 0.005, 0.05),
-    Kind("start", ("*.first_loss",), 0.001, 0.01, True),  # of untrained weights: only their seed moves it
+    Kind("start", ("*.first_loss",), 0.001, 0.01, True, seeded=True),  # of untrained weights
     Kind("loss", ("*loss*", "*nats*", "*bits_per_dim*", "*.mse", "*.psnr_db", "*.ssim"), 0.01, 0.15, True),
     Kind(
         "part",
@@ -162,9 +165,11 @@ def summarise(seeds: list[dict[str, float]], elsewhere: list[dict[str, float]]) 
         ):
             entries[name] = {"mean": values[0], "deviation": 0.0, "compared": True, "deterministic": True}
         else:
+            counted = again[name] if kind_of(name).seeded else values
             entries[name] = {
-                "mean": float(np.mean(values)),
-                "deviation": float(np.std(values, ddof=1)),
+                "mean": float(np.mean(counted)),
+                "deviation": float(np.std(counted, ddof=1)),
+                "runs": len(counted),
                 "compared": True,
                 "deterministic": False,
             }
@@ -182,24 +187,24 @@ def _model_of(metric: str) -> str:
 def add_tolerances(chapters: dict[str, dict[str, Any]]) -> None:
     """Give every metric of every chapter its `tolerance`, in place, by this module's formula.
 
-    chapters: name → {"runs": r, "metrics": {metric: {"mean", "deviation", "compared", "deterministic"}}}. None: it is
-    not compared.
+    chapters: name → {"metrics": {metric: {"mean", "deviation", "runs", "compared", "deterministic"}}}; runs is the
+    formula's r, of metrics that vary. None: it is not compared.
     """
     varying = [
-        (name, entry, chapter["runs"])
+        (name, entry)
         for chapter in chapters.values()
         for name, entry in chapter["metrics"].items()
         if entry["compared"] and not entry["deterministic"]
     ]
     variances: dict[str, list[float]] = defaultdict(list)
-    for name, entry, _ in varying:
+    for name, entry in varying:
         kind = kind_of(name)
         variances[kind.name].append((entry["deviation"] / _unit(kind, entry["mean"])) ** 2)
     for chapter in chapters.values():
         for entry in chapter["metrics"].values():
             entry["tolerance"] = 0.0 if entry["compared"] else None
-    for name, entry, count in varying:
-        kind = kind_of(name)
+    for name, entry in varying:
+        kind, count = kind_of(name), entry["runs"]
         unit = _unit(kind, entry["mean"])
         pooled = float(np.mean(variances[kind.name]))
         degrees = count - 1 + POOLED_DEGREES
