@@ -437,7 +437,10 @@ execute.run(plan)
 @pytest.mark.real_data
 @pytest.mark.skipif(os.name == "nt", reason="kills a group of processes")
 def test_a_chapter_gives_the_same_numbers_again_and_after_kill_and_resume(tmp_path):
-    """Chapter 2 three times with one thread: whole, whole again, and killed once its second network was stored."""
+    """Chapter 2 twice with one thread: whole, and killed once its second network was stored, then resumed.
+
+    What was trained before the kill is the same training again; what comes after it goes on from stored files.
+    """
     root = Path(__file__).resolve().parents[1]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
 
@@ -458,9 +461,8 @@ def test_a_chapter_gives_the_same_numbers_again_and_after_kill_and_resume(tmp_pa
 
     started = []
     try:
-        for name in ("whole", "again"):
-            started.append(begin(name))
-            assert started[-1].wait(300) == 0
+        started.append(whole := begin("whole"))
+        assert whole.wait(300) == 0
         started.append(killed := begin("killed"))
         until(two_are_stored, seconds=300)
         end(killed)
@@ -472,5 +474,5 @@ def test_a_chapter_gives_the_same_numbers_again_and_after_kill_and_resume(tmp_pa
             if process.poll() is None:
                 end(process)
     numbers = [{name: value for name, value in runs.read_json(tmp_path / run / "02_mlp" / "metrics.json").items()
-                if not name.endswith("seconds")} for run in ("whole", "again", "killed")]
-    assert numbers[0] == numbers[1] == numbers[2] and len(numbers[0]) > 100
+                if not name.endswith("seconds")} for run in ("whole", "killed")]
+    assert numbers[0] == numbers[1] and len(numbers[0]) > 100
