@@ -144,7 +144,11 @@ def long_checks(root: Path) -> list[Check]:
 
 
 def notebook_checks(root: Path) -> list[Check]:
-    """A check for each chapter by nbval, the longest first; a chapter comes after those that its code names."""
+    """A check for each chapter by nbval, after the chapters that its code names.
+
+    First comes the one from which the way to the end is longest: its own time and that of the chapters that wait for
+    it, one after the other. So no lane is left alone with them at the end.
+    """
     compare = ["-m", "pytest", "--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_TIMEOUT}"]
     summary = root / "notebooks" / "reference" / "quick" / "summary.json"
     entries = runs.read_json(summary)["chapters"] if summary.is_file() else {}
@@ -152,10 +156,19 @@ def notebook_checks(root: Path) -> list[Check]:
     def seconds(path: Path) -> float:
         return float(entries.get(path.stem, {}).get("seconds", 0))
 
-    checks, chapters = [], sorted(_chapters(root), key=seconds, reverse=True)
+    def way(path: Path) -> float:
+        return seconds(path) + max((way(other) for other in chapters if path in named[other]), default=0.0)
+
+    chapters = _chapters(root)
+    named: dict[Path, list[Path]] = {}
     for path in chapters:
         source = "\n".join(cell.source for cell in outputs.read(path).cells if cell.cell_type == "code")
-        named = {other.stem for other in chapters if other != path and f'"{other.stem}"' in source}
-        after = frozenset(f"notebook {name}" for name in named)
-        checks.append(Check(f"notebook {path.stem}", [*compare, path.relative_to(root).as_posix()], after))
-    return checks
+        named[path] = [other for other in chapters if other != path and f'"{other.stem}"' in source]
+    return [
+        Check(
+            f"notebook {path.stem}",
+            [*compare, path.relative_to(root).as_posix()],
+            frozenset(f"notebook {other.stem}" for other in named[path]),
+        )
+        for path in sorted(chapters, key=way, reverse=True)
+    ]
