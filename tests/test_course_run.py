@@ -204,11 +204,11 @@ def test_two_runs_into_one_folder(tmp_path, monkeypatch):
     until(lambda: (root / "runs" / "quick" / "pid").exists())
     with pytest.raises(CourseError, match="Another run is writing to runs/quick"):
         run(root)
-    for name in ("custom", "quick"):
-        (root / "runs" / name).mkdir(exist_ok=True)
-        (root / "runs" / name / "go").touch()
-        if name == "custom":
-            run(root, "epochs=3")  # goes elsewhere
+    (root / "runs" / "custom").mkdir()
+    (root / "runs" / "custom" / "go").touch()
+    run(root, "epochs=3")  # goes elsewhere, beside the first one, which still waits
+    assert not outcome
+    (root / "runs" / "quick" / "go").touch()
     first.join(timeout=120)
     assert outcome and summary(root / "runs" / "quick")["01_first"]["status"] == "done"
 

@@ -390,11 +390,10 @@ def _papermill(plan: Plan, chapter: Chapter, output: Path) -> None:
         try:
             _show_progress(plan, chapter, watch, worker)
         except BaseException:
-            for _ in range(60):  # seconds; a kernel that was being started is there a moment later
-                watch.kill_kernel()
+            end = time.monotonic() + 60
+            while worker.is_alive() and time.monotonic() < end:
+                watch.kill_kernel()  # again: one that was being started is there a moment later
                 worker.join(timeout=1)
-                if not worker.is_alive():
-                    break
             raise
         finally:
             os.chdir(here)  # papermill's thread may have been left in notebooks/
