@@ -321,6 +321,8 @@ section.add("failed_passes_for_done", "a chapter whose summary says failed count
             'if entry.get("status") != "done" or not all(', "if not all(")
 section.add("earlier_results_count", "results of an earlier attempt pass for this one's",
             '    for path in (own / "metrics.json", own / "executing.ipynb",', '    for path in (own / "executing.ipynb",')
+section.add("interrupt_does_not_wait", "Ctrl-C does not wait for the notebook that is still being written",
+            "while not watch.ended.wait(timeout=1) and time.monotonic() < end:", "while time.monotonic() > end:")
 section.add("notebook_written_over", "the notebook that is being executed is written over in place",
             "    _register_whole_files(output.parent)\n", "")
 section = faults_in("cifar_utils/course/fingerprint.py", "test_course_run", "test_course")

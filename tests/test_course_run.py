@@ -317,6 +317,7 @@ MOMENTS = {  # the first sign in runs/quick that a moment has come
     "before the chapter": ".lock", "chapter entered": "summary.json", "kernel starting": "02_second/executing.ipynb",
     "in a cell": "pid", "after the last cell": "02_second/metrics.json",
 }
+SLOW_DISK = "import os, time\nfsync = os.fsync\nos.fsync = lambda file: (time.sleep(0.3), fsync(file))[1]"
 
 
 @pytest.mark.slow
@@ -325,7 +326,7 @@ MOMENTS = {  # the first sign in runs/quick that a moment has come
 def test_ctrl_c_at_any_moment_leaves_nothing_half_written_and_the_next_run_goes_on(tmp_path, sign):
     stay = "import time\nif not (own / 'again').exists(): time.sleep(60)"
     root = course(tmp_path / "small", _02_second=[LEAVE_PID] if sign.endswith("metrics.json") else [LEAVE_PID, stay])
-    process = command(root)
+    process = command(root, SLOW_DISK)  # so that the signal meets a file that is being written
     try:
         until(lambda: (root / "runs" / "quick" / sign).exists())
         process.send_signal(signal.SIGINT)

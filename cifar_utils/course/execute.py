@@ -284,6 +284,8 @@ class _Watch:
         self.cells = 0
         self.stopped = False
         self.outcome: BaseException | None = None
+        # Not Thread.join: where Ctrl-C meets it, Python 3.11 takes the thread for ended while it still writes.
+        self.ended = threading.Event()
 
     def kill_kernel(self) -> None:
         """End the kernel and what it started, for good."""
@@ -382,18 +384,20 @@ def _papermill(plan: Plan, chapter: Chapter, output: Path) -> None:
             )
         except BaseException as error:
             watch.outcome = error
+        finally:
+            watch.ended.set()
 
     here = Path.cwd()
     worker = threading.Thread(target=work, daemon=True)
     with _ending_is_an_interrupt():
         worker.start()
         try:
-            _show_progress(plan, chapter, watch, worker)
+            _show_progress(plan, chapter, watch)
         except BaseException:
+            watch.kill_kernel()
             end = time.monotonic() + 60
-            while worker.is_alive() and time.monotonic() < end:
+            while not watch.ended.wait(timeout=1) and time.monotonic() < end:
                 watch.kill_kernel()  # again: one that was being started is there a moment later
-                worker.join(timeout=1)
             raise
         finally:
             os.chdir(here)  # papermill's thread may have been left in notebooks/
@@ -418,7 +422,7 @@ def _ending_is_an_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _show_progress(plan: Plan, chapter: Chapter, watch: _Watch, worker: threading.Thread) -> None:
+def _show_progress(plan: Plan, chapter: Chapter, watch: _Watch) -> None:
     """Wait for the worker; a bar over the cells in a terminal, now and then a line elsewhere."""
     from tqdm import tqdm
 
@@ -426,8 +430,7 @@ def _show_progress(plan: Plan, chapter: Chapter, watch: _Watch, worker: threadin
     layout = "    {n_fmt}/{total_fmt} cells |{bar:30}| {elapsed}"
     began = said = time.monotonic()
     with tqdm(total=1, disable=not terminal, leave=False, bar_format=layout) as bar:
-        while worker.is_alive():
-            worker.join(timeout=0.5)
+        while not watch.ended.wait(timeout=0.5):
             bar.total, bar.n = max(watch.cells, 1), max(watch.cell - 1, 0)
             bar.refresh()
             if plan.progress and not terminal and time.monotonic() - said > _HEARTBEAT:
